@@ -1,0 +1,1 @@
+//! Chat templates (Jinja) from the file, or a sane default.

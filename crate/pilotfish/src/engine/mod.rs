@@ -1,0 +1,1 @@
+//! Load, session, generate: the public way in.

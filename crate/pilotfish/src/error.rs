@@ -1,0 +1,9 @@
+//! One error type for the crate, made of one enum per module. Codes are stable: the npm package and the CLI print them.
+
+/// What went wrong, with the module's own account inside.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {}
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,1 @@
+//! Device and limits, buffers, pipelines, the one-pass recorder, readback.

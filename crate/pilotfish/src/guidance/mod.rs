@@ -1,0 +1,1 @@
+//! Guides, the mix and sampler settings, and the presets of the field.

@@ -1,0 +1,1 @@
+//! Weight sets, KV cache, and the recorded step.

@@ -1,0 +1,1 @@
+//! One file per kernel, named as its shader: bindings, dispatch, CPU twin.
