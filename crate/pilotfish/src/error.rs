@@ -1,9 +1,24 @@
 //! One error type for the crate, made of one enum per module. Codes are stable: the npm package and the CLI print them.
 
+use crate::gpu::GpuError;
+
 /// What went wrong, with the module's own account inside.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {}
+pub enum Error {
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
+impl Error {
+    /// The stable code, `module.reason`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Gpu(error) => error.code(),
+        }
+    }
+}
 
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
