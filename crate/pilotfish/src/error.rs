@@ -1,5 +1,6 @@
 //! One error type for the crate, made of one enum per module. Codes are stable: the npm package and the CLI print them.
 
+use crate::arch::ArchError;
 use crate::gguf::GgufError;
 use crate::quant::QuantError;
 
@@ -10,6 +11,9 @@ pub enum Error {
     /// The file's header or metadata.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// What the file means.
+    #[error(transparent)]
+    Arch(#[from] ArchError),
     /// Decoding or packing weights.
     #[error(transparent)]
     Quant(#[from] QuantError),
@@ -20,6 +24,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Gguf(error) => error.code(),
+            Self::Arch(error) => error.code(),
             Self::Quant(error) => error.code(),
         }
     }
