@@ -418,3 +418,87 @@ fn a_spec_is_printed_as_json() {
     assert_eq!(json["layers"][0]["rope"]["scaling"]["type"], "none");
     assert_eq!(json["tensors"][0]["ty"], "f16");
 }
+
+/// Made by `tests/fixtures/make_tiny_models.py`.
+const TINY: [(&str, &[u8]); 14] = [
+    (
+        "llama",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-llama-f32.gguf"),
+    ),
+    (
+        "llama",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-llama-q4_0.gguf"),
+    ),
+    (
+        "llama",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-llama-q4_1.gguf"),
+    ),
+    (
+        "llama",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-llama-q2_k.gguf"),
+    ),
+    (
+        "qwen2",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-qwen2-f16.gguf"),
+    ),
+    (
+        "qwen2",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-qwen2-q5_1.gguf"),
+    ),
+    (
+        "qwen2",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-qwen2-q5_k.gguf"),
+    ),
+    (
+        "qwen3",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-qwen3-bf16.gguf"),
+    ),
+    (
+        "qwen3",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-qwen3-iq4_nl.gguf"),
+    ),
+    (
+        "qwen3",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-qwen3-q3_k.gguf"),
+    ),
+    (
+        "qwen3",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-qwen3-q6_k.gguf"),
+    ),
+    (
+        "gemma3",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-gemma3-q8_0.gguf"),
+    ),
+    (
+        "gemma3",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-gemma3-q4_k.gguf"),
+    ),
+    (
+        "gemma3",
+        include_bytes!("../../../../tests/fixtures/tiny/tiny-gemma3-q5_0.gguf"),
+    ),
+];
+
+#[test]
+fn files_of_the_reference_writer_are_read_in_every_family_and_format() {
+    let mut formats = Vec::new();
+    for (family, file) in TINY {
+        let header = Header::parse(file, file.len() as u64).unwrap();
+        let spec = ModelSpec::from_header(&header).unwrap();
+        assert_eq!(spec.family, family);
+        let embedding = &spec.tensors[spec.model.token_embd];
+        assert_eq!(spec.name, format!("tiny-{family}-{}", embedding.ty));
+        formats.push(embedding.ty);
+        let tokens = header.metadata.strings("tokenizer.ggml.tokens").unwrap();
+        assert!(tokens.len() as u32 <= spec.n_vocab);
+        if spec.name == "tiny-qwen2-q5_1" {
+            let rope = spec.layers[0].rope;
+            assert!(matches!(
+                rope.scaling,
+                RopeScaling::Yarn { factor: 4.0, .. }
+            ));
+        }
+    }
+    formats.sort_unstable();
+    assert_eq!(formats, TensorType::ALL);
+}
