@@ -2,12 +2,16 @@
 
 use crate::arch::ArchError;
 use crate::gguf::GgufError;
+use crate::gpu::GpuError;
 use crate::quant::QuantError;
 
 /// What went wrong, with the module's own account inside.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// The file's header or metadata.
     #[error(transparent)]
     Gguf(#[from] GgufError),
@@ -23,6 +27,7 @@ impl Error {
     /// The stable code, `module.what`.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Gpu(error) => error.code(),
             Self::Gguf(error) => error.code(),
             Self::Arch(error) => error.code(),
             Self::Quant(error) => error.code(),
