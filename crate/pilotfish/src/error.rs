@@ -127,8 +127,8 @@ impl Error {
         match self {
             Self::Gpu(error) => error.code(),
             Self::Gguf(error) => error.code(),
-            Self::Quant(error) => error.code(),
             Self::Arch(error) => error.code(),
+            Self::Quant(error) => error.code(),
             Self::Tokenizer(error) => error.code(),
             Self::Chat(error) => error.code(),
             Self::Mix(error) => error.code(),
