@@ -5,7 +5,7 @@ mod common;
 use common::{engine_with, fixture, ids, load, run, wait};
 use pilotfish::engine::{Prompt, SessionOptions, each_logits, highest, logsumexp};
 use pilotfish::guidance::Sampling;
-use pilotfish::ops::matvec::MatvecShape;
+use pilotfish::ops::linear::MatvecShape;
 
 #[derive(serde::Deserialize)]
 struct Expected {

@@ -44,7 +44,7 @@ use crate::Result;
 use crate::gpu::{Gpu, GpuInfo, GpuOptions};
 use crate::model::{ByteSource, LoadProgress};
 use crate::ops::calibrate::{Calibration, calibrate};
-use crate::ops::matvec::MatvecShape;
+use crate::ops::linear::MatvecShape;
 
 /// How to open an engine.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

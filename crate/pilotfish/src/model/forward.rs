@@ -15,8 +15,7 @@ use crate::ops::attend_combine::Combine;
 use crate::ops::attend_prefill::Prefill;
 use crate::ops::embed::Embed;
 use crate::ops::glu::Glu;
-use crate::ops::linear::{Epilogue, Linear, Tokens};
-use crate::ops::matvec::MatvecShape;
+use crate::ops::linear::{Activation, Epilogue, Linear, MatvecShape, Tokens};
 use crate::ops::norm::Norm;
 use crate::ops::rope::{Rope, turns};
 use crate::ops::stride;
@@ -76,6 +75,13 @@ fn attention_width(spec: &ModelSpec) -> u32 {
 
 fn qkv_width(spec: &ModelSpec) -> u32 {
     (spec.n_heads + 2 * spec.n_kv_heads) * spec.head_dim
+}
+
+pub(super) fn activation(spec: &ModelSpec) -> Activation {
+    match spec.activation {
+        arch::Activation::Silu => Activation::Silu,
+        arch::Activation::GeluTanh => Activation::GeluTanh,
+    }
 }
 
 pub(super) fn heads(spec: &ModelSpec, layer: &arch::Layer, sizes: &Sizes) -> Heads {
@@ -257,7 +263,7 @@ impl Recorder<'_> {
         let mut steps = Vec::new();
         for segment in &weights.embed {
             let scale = spec.embedding_scale.unwrap_or(1.0);
-            let embed = Embed { table: &segment.matrix, first_id: segment.column, scale, x: &self.buffers.x, batch };
+            let embed = Embed { table: &segment.matrix, first_row: segment.column, scale, batch, x: &self.buffers.x };
             steps.push(embed.dispatch(self.gpu)?);
         }
         if let Some(first) = weights.layers.first() {
@@ -359,14 +365,14 @@ impl Recorder<'_> {
                     output_stride: stride(spec.ffn),
                     output_offset: 0,
                     bias: None,
-                    epilogue: Epilogue::Glu(spec.activation),
+                    epilogue: Epilogue::Glu(activation(spec)),
                     tokens,
                 };
                 steps.extend(linear.dispatches(self.gpu, self.plan.shape)?);
             }
             GateUp::Split(projections) => {
                 steps.extend(self.project(projections, h, (gate_up, stride(2 * spec.ffn), 0), tokens)?);
-                let glu = Glu { n: spec.ffn, activation: spec.activation, input: gate_up, output: ffn };
+                let glu = Glu { n: spec.ffn, activation: activation(spec), input: gate_up, output: ffn };
                 steps.push(glu.dispatch(self.gpu)?);
             }
         }

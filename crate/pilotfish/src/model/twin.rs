@@ -2,11 +2,11 @@
 //!
 //! It is for comparing, not for speed: one token after the other, every weight in memory.
 
-use super::forward::heads;
+use super::forward::{activation, heads};
 use super::source::ByteSource;
 use super::{Sizes, weights};
 use crate::Result;
-use crate::arch::{Activation, LayerTensors, ModelSpec, Rope, TensorIndex};
+use crate::arch::{LayerTensors, ModelSpec, Rope, TensorIndex};
 use crate::ops::attend::{attend, through_f16};
 use crate::ops::norm::norm;
 use crate::ops::rope::{rope, store};
@@ -92,11 +92,8 @@ impl CpuModel {
     fn feed_forward(&self, layer: &LayerTensors, h: &[f32]) -> Vec<f32> {
         let gate = self.times(layer.gate, h);
         let up = self.times(layer.up, h);
-        let act = |x: f32| match self.spec.activation {
-            Activation::Silu => x / (1.0 + (-x).exp()),
-            Activation::GeluTanh => 0.5 * x * (1.0 + (0.797_884_56 * (x + 0.044_715 * x * x * x)).tanh()),
-        };
-        let f: Vec<f32> = gate.iter().zip(&up).map(|(gate, up)| act(*gate) * up).collect();
+        let activation = activation(&self.spec);
+        let f: Vec<f32> = gate.iter().zip(&up).map(|(gate, up)| activation.of(*gate) * up).collect();
         self.times(layer.down, &f)
     }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use pilotfish::engine::{Engine, EngineOptions, Model, Session, SessionOptions, Step};
 use pilotfish::gpu::GpuOptions;
-use pilotfish::ops::matvec::MatvecShape;
+use pilotfish::ops::linear::MatvecShape;
 
 /// Waits for a future on this thread.
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
