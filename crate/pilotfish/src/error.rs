@@ -2,6 +2,7 @@
 
 use crate::gguf::GgufError;
 use crate::quant::QuantError;
+use crate::tokenizer::TokenizerError;
 
 /// What went wrong, with the module's own account inside.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub enum Error {
     /// Decoding or packing weights.
     #[error(transparent)]
     Quant(#[from] QuantError),
+    /// A vocabulary, or a text for it.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
 }
 
 impl Error {
@@ -21,6 +25,7 @@ impl Error {
         match self {
             Self::Gguf(error) => error.code(),
             Self::Quant(error) => error.code(),
+            Self::Tokenizer(error) => error.code(),
         }
     }
 }
