@@ -1,6 +1,7 @@
 //! One error type for the crate, made of one enum per module. Codes are stable: the npm package and the CLI print them.
 
 use crate::gguf::GgufError;
+use crate::gpu::GpuError;
 use crate::quant::QuantError;
 use crate::tokenizer::TokenizerError;
 
@@ -8,6 +9,9 @@ use crate::tokenizer::TokenizerError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// The file's header or metadata.
     #[error(transparent)]
     Gguf(#[from] GgufError),
@@ -23,6 +27,7 @@ impl Error {
     /// The stable code, `module.what`.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Gpu(error) => error.code(),
             Self::Gguf(error) => error.code(),
             Self::Quant(error) => error.code(),
             Self::Tokenizer(error) => error.code(),
