@@ -86,7 +86,10 @@ pub struct Outcome {
 
 /// Every case of every kernel.
 pub fn cases() -> Vec<Case> {
-    super::norm::cases::cases()
+    let mut cases = super::norm::cases::cases();
+    cases.extend(super::embed::cases::cases());
+    cases.extend(super::matvec::cases::cases());
+    cases
 }
 
 /// Runs the cases whose names contain `filter`, telling `report` each name and complaint.

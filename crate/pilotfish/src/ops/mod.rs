@@ -3,8 +3,12 @@
 //! An op is made once, when a session is planned, and gives a [`crate::gpu::Dispatch`]; its twin is a plain function over
 //! slices that says what the kernel computes. The twins together are a complete forward pass on the CPU: the oracle.
 
+pub mod embed;
 #[cfg(any(test, feature = "grid"))]
 pub mod grid;
+pub mod linear;
+pub mod matrix;
+pub mod matvec;
 pub mod norm;
 
 /// Activation rows are this many floats apart, rounded up, with zeros in the padding: then a packed weight row, whose last
