@@ -44,7 +44,7 @@ pub enum Error {
     #[error("the file names {tokens} tokens, but its embedding has {rows} rows: the file is damaged, download it again")]
     VocabularySize {
         /// Tokens with a name.
-        tokens: usize,
+        tokens: u32,
         /// Rows of the embedding.
         rows: u32,
     },

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use common::{engine, ids, load, run, wait};
 use pilotfish::engine::{Engine, Guide, GuideKind, Model, NamedFilter, Prompt, SessionOptions, each_logits, logsumexp};
-use pilotfish::guidance::{Keep, Sampling};
+use pilotfish::guidance::{FilterKind, Sampling};
 
 const BASE: &str = "tiny-llama-q4_1.gguf";
 const PROMPT: &str = "The sea was calm";
@@ -181,7 +181,7 @@ fn filters_keep_what_they_should() {
         assert!(step.log_probs.mix >= step.candidates[0].log_probs.mix + 0.5f32.ln() - 1e-3);
     }
     options.sampling = Sampling { seed: 5, ..Sampling::default() };
-    options.filter = Some(NamedFilter { row: "base".into(), keep: Keep::Plausible { alpha: 0.9 } });
+    options.filter = Some(NamedFilter { row: "base".into(), kind: FilterKind::Plausibility { alpha: 0.9 } });
     options.guides = vec![context_guide(-3.0, Some("Be gloomy."))];
     for step in run(&engine, &model, &[], &options, |_, _| {}) {
         let best = step.candidates.iter().map(|candidate| candidate.log_probs.base).fold(f32::NEG_INFINITY, f32::max);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use common::{engine, fixture, ids, load, run, wait};
 use pilotfish::Error;
 use pilotfish::engine::{Engine, Guide, GuideKind, Model, NamedFilter, Prompt, Session, SessionOptions, score};
-use pilotfish::guidance::{Keep, Sampling};
+use pilotfish::guidance::{FilterKind, Sampling};
 
 const BASE: &str = "tiny-llama-q4_1.gguf";
 
@@ -60,7 +60,7 @@ fn a_session_refuses_what_it_cannot_do_and_the_engine_goes_on() {
     assert_eq!(with(&|o| o.guides = vec![context("base", 1.0)]), "session.guide_name");
     let missing = Guide { name: "m".into(), weight: 1.0, kind: GuideKind::Model { model: 0, prompt: None } };
     assert_eq!(with(&|o| o.guides = vec![missing.clone()]), "session.guide_model");
-    let filter = NamedFilter { row: "nobody".into(), keep: Keep::Plausible { alpha: 0.1 } };
+    let filter = NamedFilter { row: "nobody".into(), kind: FilterKind::Plausibility { alpha: 0.1 } };
     assert_eq!(with(&|o| o.filter = Some(filter.clone())), "session.unknown_row");
     assert_eq!(
         with(&|o| {

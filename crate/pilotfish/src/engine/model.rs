@@ -108,7 +108,7 @@ impl Model {
         progress: impl FnMut(LoadProgress) -> bool,
     ) -> Result<Self> {
         let Opened { header, spec, tokenizer, chat } = open(source).await?;
-        if tokenizer.n_vocab() < spec.n_vocab as usize {
+        if tokenizer.n_vocab() < spec.n_vocab {
             return Err(Error::VocabularySize { tokens: tokenizer.n_vocab(), rows: spec.n_vocab });
         }
         let weights = Weights::load(gpu, &header, &spec, source, progress).await?;
@@ -147,8 +147,8 @@ impl Model {
             Prompt::Chat(messages) => {
                 let text = self.chat.render(messages, true)?;
                 // A template writes its own beginning-of-text token where it wants one.
-                let bos = match self.tokenizer.bos().and_then(|bos| self.tokenizer.token_text(bos)) {
-                    Some(bos) if text.starts_with(&*bos) => Bos::Never,
+                let bos = match self.tokenizer.bos().and_then(|bos| self.tokenizer.token_name(bos)) {
+                    Some(bos) if text.starts_with(bos) => Bos::Never,
                     _ => Bos::Auto,
                 };
                 self.tokenizer.encode(&text, Encode { special: true, bos })?

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::model::Prompt;
-use crate::guidance::Sampling;
+use crate::guidance::{FilterKind, Sampling};
 
 /// A guided generation, but for the loaded models themselves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,7 +98,7 @@ pub enum GuideKind {
 pub struct NamedFilter {
     /// `base`, or a guide's name (its row under the context, or its model's row).
     pub row: String,
-    /// What it keeps; the row index inside is set by the session.
+    /// What it keeps.
     #[serde(flatten)]
-    pub keep: crate::guidance::Keep,
+    pub kind: FilterKind,
 }

@@ -4,6 +4,7 @@
 //! the next step's input when the CPU hears of it. Several steps are in flight; what was sampled past a stop is dropped.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::gpu::{Binding, Gpu, Readback, StepShape, Usage, record};
 use crate::guidance::{MixRule, Mixer, MixerPlan, RowFilter, Sampling, Telemetry, Term};
 use crate::model::{BATCH_ENTRY, BatchToken, Forward, ForwardPlan, Logits, Sizes, batch_words};
 use crate::ops::{attend, stride};
-use crate::tokenizer::{StreamDecoder, TokenId};
+use crate::tokenizer::{StreamDecoder, TokenId, Tokenizer};
 use crate::{Error, Result};
 
 /// Candidates reported with each token.
@@ -145,7 +146,7 @@ pub struct Session {
     rows: Rows,
     sets: Vec<Set>,
     mixer: Mixer,
-    decoder: StreamDecoder,
+    decoder: StreamDecoder<SharedTokenizer>,
     readbacks: Vec<Readback>,
     flights: VecDeque<u32>,
     /// Steps submitted, which is also how far every row's position has moved.
@@ -157,6 +158,18 @@ pub struct Session {
     stop_asked: bool,
     ended: bool,
     info: SessionInfo,
+}
+
+/// A model's tokenizer, kept alive by the model.
+#[derive(Debug)]
+struct SharedTokenizer(Rc<Model>);
+
+impl Deref for SharedTokenizer {
+    type Target = Tokenizer;
+
+    fn deref(&self) -> &Tokenizer {
+        &self.0.tokenizer
+    }
 }
 
 /// One weight set of a session.
@@ -188,7 +201,7 @@ impl Session {
 
         let rule = mix_rule(&rows, options)?;
         options.sampling.validate(vocab)?;
-        rule.validate(rows.rows.len())?;
+        rule.validate(rows.rows.len(), vocab)?;
         let logits_bytes = u64::from(vocab_stride) * 4 * rows.rows.len() as u64;
         let logits = gpu.buffer("logits", logits_bytes, Usage::Storage)?;
         let mut used: Vec<usize> = rows.rows.iter().map(|row| row.model).collect();
@@ -222,7 +235,7 @@ impl Session {
             vocab,
             vocab_stride,
             logits: &logits,
-            rows: rows.rows.len() as u32,
+            rows: rows.rows.len(),
             rule: &rule,
             sampling: &options.sampling,
             base: 0,
@@ -247,7 +260,7 @@ impl Session {
             memory,
         };
         let mut session = Self {
-            decoder: base.tokenizer.stream(),
+            decoder: StreamDecoder::new(SharedTokenizer(Rc::clone(&base))),
             longest_prompt: rows.rows.iter().map(|row| row.ids.len()).max().unwrap_or_default() as u32,
             gpu,
             base,
@@ -303,9 +316,18 @@ impl Session {
         }
         let Some(slot) = self.flights.pop_front() else { return Ok(None) };
         let mut telemetry = None;
-        let (mixer, readback) = (&self.mixer, &self.readbacks[slot as usize]);
-        readback.take(&self.gpu, |bytes| telemetry = Some(mixer.decode(bytes))).await?;
-        let telemetry = telemetry.ok_or(Error::NoTelemetry)??;
+        let (layout, readback) = (self.mixer.layout(), &self.readbacks[slot as usize]);
+        let read = readback.take(&self.gpu, |report| telemetry = Some(Telemetry::decode(report, &layout))).await;
+        let telemetry = match (read, telemetry) {
+            (Ok(()), Some(Ok(telemetry))) => telemetry,
+            // After a fault nothing more comes of this session.
+            (read, telemetry) => {
+                self.ended = true;
+                self.flights.clear();
+                read?;
+                return telemetry.transpose().map_err(Error::from).map(|_| None);
+            }
+        };
         let step = self.step(&telemetry);
         if step.stop.is_some() {
             self.ended = true;
@@ -349,7 +371,8 @@ impl Session {
         let mut encoder = self.gpu.encoder();
         record(&mut encoder, self.step_dispatches(), None);
         let readback = &self.readbacks[slot as usize];
-        self.mixer.copy_slot(&mut encoder, self.submitted, &readback.buffer);
+        let report = self.mixer.slot_range(self.submitted);
+        encoder.copy_buffer_to_buffer(self.mixer.ring(), report.start, &readback.buffer, 0, report.end - report.start);
         self.gpu.submit(encoder);
         readback.start();
         self.flights.push_back(slot);
@@ -370,7 +393,7 @@ impl Session {
         } else {
             self.room().filter(|_| last)
         };
-        let mut text = if end { String::new() } else { self.decoder.push(tokenizer, id) };
+        let mut text = if end { String::new() } else { self.decoder.push(id) };
         if stop.is_some() {
             text += &self.decoder.finish();
         }
@@ -391,8 +414,8 @@ impl Session {
             id,
             text,
             stop,
-            log_probs: log_probs(telemetry.mix, &telemetry.log_probs),
-            entropy: telemetry.entropy,
+            log_probs: log_probs(telemetry.mix_log_prob, &telemetry.log_probs),
+            entropy: telemetry.base_entropy,
             kl: telemetry.kl,
             weights,
             temperature: telemetry.temperature,
@@ -462,13 +485,13 @@ fn mix_rule(rows: &Rows, options: &SessionOptions) -> Result<MixRule> {
     }
     let filter = match &options.filter {
         None => None,
-        Some(NamedFilter { row, keep }) => Some(RowFilter {
+        Some(NamedFilter { row, kind }) => Some(RowFilter {
             row: match options.guides.iter().position(|guide| guide.name == *row) {
                 Some(guide) => rows.guides[guide].terms[0].0,
                 None if row == "base" => 0,
                 None => return Err(Error::UnknownRow { row: row.clone() }),
             },
-            keep: keep.clone(),
+            kind: *kind,
         }),
     };
     Ok(MixRule { terms, normalize: options.normalize, filter })
