@@ -86,7 +86,9 @@ pub struct Outcome {
 
 /// Every case of every kernel.
 pub fn cases() -> Vec<Case> {
-    super::norm::cases::cases()
+    let mut cases = super::norm::cases::cases();
+    cases.extend(super::attend::cases::cases());
+    cases
 }
 
 /// Runs the cases whose names contain `filter`, telling `report` each name and complaint.
