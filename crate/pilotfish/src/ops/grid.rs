@@ -89,6 +89,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = super::norm::cases::cases();
     cases.extend(super::embed::cases::cases());
     cases.extend(super::matvec::cases::cases());
+    cases.extend(super::attend::cases::cases());
     cases
 }
 

@@ -4,12 +4,16 @@
 //! slices that says what the kernel computes. The twins together are a complete forward pass on the CPU: the oracle.
 
 pub mod embed;
+pub mod attend;
+pub mod attend_combine;
+pub mod attend_prefill;
 #[cfg(any(test, feature = "grid"))]
 pub mod grid;
 pub mod linear;
 pub mod matrix;
 pub mod matvec;
 pub mod norm;
+pub mod rope;
 
 /// Activation rows are this many floats apart, rounded up, with zeros in the padding: then a packed weight row, whose last
 /// unit is zero-padded, can be multiplied without looking at its end.
