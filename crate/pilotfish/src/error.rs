@@ -49,7 +49,7 @@ pub enum Error {
         rows: u32,
     },
     /// A guide's vocabulary is not the base's.
-    #[error("guide `{guide}` has another vocabulary than the base ({difference}): a guide must share the base's tokenizer")]
+    #[error("guide `{guide}` has another vocabulary than the base: token {} is {:?} here and {:?} in the base; a guide must share the base's tokenizer", difference.id, difference.right, difference.left)]
     Vocabulary {
         /// The guide.
         guide: String,

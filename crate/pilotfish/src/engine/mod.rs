@@ -80,11 +80,13 @@ impl Engine {
     /// Opens the GPU and, unless told, measures which matrix-vector kernel suits it. `now` gives seconds from any origin.
     pub async fn open(options: &EngineOptions, now: &dyn Fn() -> f64) -> Result<Self> {
         let gpu = Rc::new(Gpu::open(&options.gpu).await?);
-        let calibration = match options.matvec {
-            Some(_) => None,
-            None => Some(calibrate(&gpu, now).await?),
+        let (shape, calibration) = match options.matvec {
+            Some(shape) => (shape, None),
+            None => {
+                let measured = calibrate(&gpu, now).await?;
+                (measured.shape, Some(measured))
+            }
         };
-        let shape = options.matvec.or(calibration.as_ref().map(|measured| measured.shape)).unwrap_or_default();
         Ok(Self { gpu, shape, calibration })
     }
 

@@ -111,7 +111,7 @@ impl Model {
         if tokenizer.n_vocab() < spec.n_vocab {
             return Err(Error::VocabularySize { tokens: tokenizer.n_vocab(), rows: spec.n_vocab });
         }
-        let weights = Weights::load(gpu, &header, &spec, source, progress).await?;
+        let weights = Weights::load(gpu, &spec, source, progress).await?;
         Ok(Self { header, spec, tokenizer, chat, weights })
     }
 

@@ -15,7 +15,7 @@ use super::options::{NamedFilter, SessionOptions};
 use super::rows::Rows;
 use crate::gpu::{Binding, Gpu, Readback, StepShape, Usage, record};
 use crate::guidance::{MixRule, Mixer, MixerPlan, RowFilter, Sampling, Telemetry, Term};
-use crate::model::{BATCH_ENTRY, BatchToken, Forward, ForwardPlan, Logits, Sizes, batch_words};
+use crate::model::{BatchToken, Forward, ForwardPlan, Logits, Sizes, batch_words};
 use crate::ops::{attend, stride};
 use crate::tokenizer::{StreamDecoder, TokenId, Tokenizer};
 use crate::{Error, Result};
@@ -238,7 +238,6 @@ impl Session {
             rows: rows.rows.len(),
             rule: &rule,
             sampling: &options.sampling,
-            base: 0,
             report: std::iter::once(0).chain(rows.guides.iter().map(|guide| guide.terms[0].0)).collect(),
             candidates: CANDIDATES.min(vocab),
             batches: &batches,

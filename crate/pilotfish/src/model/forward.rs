@@ -152,7 +152,7 @@ impl Forward {
         let prefill_batch = gpu.buffer("prefill batch", BATCH_ENTRY * (1 + u64::from(plan.sizes.chunk)), Usage::Storage)?;
         let recorder = Recorder { gpu, plan, buffers: &buffers };
         let whole = Binding::whole(0, &prefill_batch);
-        let chunk = Tokens::Chunk { max: plan.sizes.chunk, batch: &prefill_batch };
+        let chunk = Tokens::Chunk(whole);
         let prefill = recorder.body(Phase::Prefill, whole, chunk)?;
         let score = match plan.score_logits {
             None => Vec::new(),
