@@ -40,7 +40,7 @@ pub enum Error {
     /// A progress callback asked to stop.
     #[error("stopped as asked; nothing of it was kept")]
     Aborted,
-    /// The vocabulary is smaller than the embedding.
+    /// The vocabulary is larger than the embedding.
     #[error("the file names {tokens} tokens, but its embedding has {rows} rows: the file is damaged, download it again")]
     VocabularySize {
         /// Tokens with a name.

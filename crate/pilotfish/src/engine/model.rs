@@ -108,11 +108,16 @@ impl Model {
         progress: impl FnMut(LoadProgress) -> bool,
     ) -> Result<Self> {
         let Opened { header, spec, tokenizer, chat } = open(source).await?;
-        if tokenizer.n_vocab() < spec.n_vocab {
+        if tokenizer.n_vocab() > spec.n_vocab {
             return Err(Error::VocabularySize { tokens: tokenizer.n_vocab(), rows: spec.n_vocab });
         }
         let weights = Weights::load(gpu, &spec, source, progress).await?;
         Ok(Self { header, spec, tokenizer, chat, weights })
+    }
+
+    /// Ids that are tokens. The embedding may have more rows: some files pad it.
+    pub fn vocab(&self) -> u32 {
+        self.tokenizer.n_vocab().min(self.spec.n_vocab)
     }
 
     /// Facts to show.
@@ -125,7 +130,7 @@ impl Model {
         ModelInfo {
             name: text("general.name").unwrap_or_default(),
             architecture: text("general.architecture").unwrap_or_default(),
-            n_vocab: self.spec.n_vocab,
+            n_vocab: self.vocab(),
             context_length: self.spec.context_length,
             hidden: self.spec.hidden,
             n_layers: self.spec.layers.len() as u32,

@@ -195,7 +195,7 @@ impl Session {
         let rows = Rows::plan(&base, &guide_models, &options.prompt, &options.guides)?;
         let model = |index: usize| if index == 0 { &base } else { &models[index - 1] };
         let context = context(&rows, options, |index| model(index).spec.context_length)?;
-        let vocab = rows.rows.iter().map(|row| model(row.model).spec.n_vocab).min().unwrap_or_default();
+        let vocab = rows.rows.iter().map(|row| model(row.model).vocab()).min().unwrap_or_default();
         let widest = rows.rows.iter().map(|row| model(row.model).spec.n_vocab).max().unwrap_or_default();
         let vocab_stride = stride(widest);
 
