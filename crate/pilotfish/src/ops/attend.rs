@@ -235,7 +235,9 @@ pub fn attend(q: &[f32], k: &[f32], v: &[f32], heads: &Heads, pos: u32, out: &mu
             })
             .collect();
         let largest = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        weights.iter_mut().for_each(|weight| *weight = (*weight - largest).exp());
+        for weight in &mut weights {
+            *weight = (*weight - largest).exp();
+        }
         let total: f32 = weights.iter().sum();
         out.fill(0.0);
         for (weight, v) in weights.iter().zip(v[seen].chunks_exact(dim)) {

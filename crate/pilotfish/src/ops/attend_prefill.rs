@@ -3,6 +3,10 @@
 use super::attend::{Heads, Variant};
 use crate::gpu::{Binding, Dispatch, Extent, Gpu, GpuError};
 
+/// Invocations in a workgroup. A lane sums four queries and four dimensions, so a workgroup does as many quads of queries as
+/// heads of `head_dim / 4` lanes fit in; with that, what is staged takes less than 16 KiB for every `head_dim` up to 256.
+const SIZE: u32 = 128;
+
 /// What the kernel reads and writes. [`super::rope::Rope`] comes before it.
 ///
 /// Tokens of one row are neighbours in the chunk, with consecutive positions; several rows may follow each other. Its twin is
@@ -34,12 +38,15 @@ impl Prefill<'_> {
             Binding::whole(3, self.v_cache),
             Binding::whole(4, self.out),
         ];
-        let (kernel, size) = match self.variant {
-            Variant::Workgroup => ("attend_prefill_serial", 16),
-            Variant::Serial => ("attend_prefill_serial", 16),
+        let (kernel, tokens, own) = match self.variant {
+            Variant::Workgroup => {
+                let quads = (SIZE / (self.heads.head_dim / 4)).clamp(1, 8);
+                let keys = if self.heads.head_dim > 192 { 8 } else { 16 };
+                ("attend_prefill", 4 * quads, vec![("SIZE", SIZE), ("QUADS", quads), ("KEYS", keys)])
+            }
+            Variant::Serial => ("attend_prefill_serial", 16, vec![("SIZE", 16)]),
         };
-        let consts = self.heads.consts(&[("SIZE", size)]);
-        let count = [Extent::Tokens(size), Extent::Fixed(self.heads.n_heads), Extent::Fixed(1)];
-        Dispatch::new(gpu, kernel, &[], &consts, &bindings, count)
+        let count = [Extent::Tokens(tokens), Extent::Fixed(self.heads.n_heads), Extent::Fixed(1)];
+        Dispatch::new(gpu, kernel, &[], &self.heads.consts(&own), &bindings, count)
     }
 }

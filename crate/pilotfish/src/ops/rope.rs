@@ -56,7 +56,7 @@ impl Rope<'_> {
 
 /// The table that kernels rotate by, for a storage buffer: `(cos, sin)` of `[128 + ceil(context / 128), inv_freq.len()]`.
 ///
-/// First the angles of positions 0..127, times `mscale` (YaRN's factor on queries and keys, 1 elsewhere), then those of every
+/// First the angles of positions 0..127, times `mscale` (the factor that `YaRN` has on queries and keys, 1 elsewhere), then those of every
 /// 128th position; a kernel adds two of them. `inv_freq` are radians a position, `rope_dims / 2` of them, with whatever scaling
 /// the model asks for already applied. Angles are taken in f64, so that far positions are as exact as near ones.
 pub fn turns(inv_freq: &[f32], mscale: f32, context: u32) -> Vec<[f32; 2]> {

@@ -171,7 +171,9 @@ impl Bench {
                 .for_each(|token| token[..heads.out_len() as usize].iter_mut().for_each(|q| *q *= 8.0));
         }
         let mut qk_gain = numbers.floats(2 * heads.head_dim as usize);
-        qk_gain.iter_mut().for_each(|gain| *gain = 2.0 + *gain);
+        for gain in &mut qk_gain {
+            *gain += 2.0;
+        }
         // What is not yet written is not zero either: reading it shows.
         let rows = tokens.iter().map(|(row, _)| row + 1).max().unwrap_or(1);
         let cached = heads.cache_bytes(rows) as usize / 2;
