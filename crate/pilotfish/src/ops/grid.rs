@@ -86,7 +86,13 @@ pub struct Outcome {
 
 /// Every case of every kernel.
 pub fn cases() -> Vec<Case> {
-    super::norm::cases::cases()
+    let mut cases = super::norm::cases::cases();
+    cases.extend(super::row_max::cases::cases());
+    cases.extend(super::mix::cases::cases());
+    cases.extend(super::select::cases::cases());
+    cases.extend(super::pick::cases::cases());
+    cases.extend(super::score::cases::cases());
+    cases
 }
 
 /// Runs the cases whose names contain `filter`, telling `report` each name and complaint.
