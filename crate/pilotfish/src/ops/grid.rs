@@ -92,6 +92,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(super::select::cases::cases());
     cases.extend(super::pick::cases::cases());
     cases.extend(super::score::cases::cases());
+    cases.extend(crate::guidance::cases::cases());
     cases
 }
 
