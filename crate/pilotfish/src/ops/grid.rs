@@ -90,6 +90,12 @@ pub fn cases() -> Vec<Case> {
     cases.extend(super::embed::cases::cases());
     cases.extend(super::matvec::cases::cases());
     cases.extend(super::attend::cases::cases());
+    cases.extend(super::row_max::cases::cases());
+    cases.extend(super::mix::cases::cases());
+    cases.extend(super::select::cases::cases());
+    cases.extend(super::pick::cases::cases());
+    cases.extend(super::score::cases::cases());
+    cases.extend(crate::guidance::cases::cases());
     cases
 }
 

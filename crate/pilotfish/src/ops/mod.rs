@@ -14,6 +14,16 @@ pub mod matrix;
 pub mod matvec;
 pub mod norm;
 pub mod rope;
+pub mod finish;
+#[cfg(any(test, feature = "grid"))]
+pub mod grid;
+pub mod mix;
+pub mod mixing;
+pub mod norm;
+pub mod pick;
+pub mod row_max;
+pub mod score;
+pub mod select;
 
 /// Activation rows are this many floats apart, rounded up, with zeros in the padding: then a packed weight row, whose last
 /// unit is zero-padded, can be multiplied without looking at its end.
