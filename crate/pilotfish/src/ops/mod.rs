@@ -4,9 +4,12 @@
 //! slices that says what the kernel computes. The twins together are a complete forward pass on the CPU: the oracle.
 
 pub mod embed;
+pub mod glu;
 #[cfg(any(test, feature = "grid"))]
 pub mod grid;
 pub mod linear;
+pub mod linear_rows;
+pub mod matmul;
 pub mod matrix;
 pub mod matvec;
 pub mod norm;
