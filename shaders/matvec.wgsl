@@ -16,10 +16,10 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let first = (group.y * groups.x + group.x) * outputs_of(2u);
-    let row_0 = row_start(first, 0u, 0u);
-    let row_1 = row_start(first, 0u, 1u);
-    let row_2 = row_start(first, 1u, 0u);
-    let row_3 = row_start(first, 1u, 1u);
+    let row_0 = row_start(first);
+    let row_1 = row_start(first + 1u);
+    let row_2 = row_start(first + distance(2u));
+    let row_3 = row_start(first + distance(2u) + 1u);
     // A component is a weight row.
     #unroll t ROWS
     var acc_$t = vec4<f32>(0.0);
@@ -51,7 +51,7 @@ fn main(
     sum_parts(lane);
     if lane < ROWS {
         let four = summed(lane);
-        store(lane, first, 0u, four.x, four.y);
-        store(lane, first, 1u, four.z, four.w);
+        store(lane, first, 2u, four.x, four.z);
+        store(lane, first + 1u, 2u, four.y, four.w);
     }
 }

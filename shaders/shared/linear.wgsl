@@ -8,11 +8,13 @@
 // input   [tokens, in_stride * 4]   zero beyond k up to the end of the last unit
 // output  [tokens, out_stride]
 //
-// Weight rows are worked on in pairs, so that a GLU's gate and up rows meet in one invocation: pair `j` of an invocation is rows
-// (first + 2j, first + 2j + 1), or the gate and up of output first + j.
+// Weight rows are worked on in pairs, so that a GLU's gate and up rows meet in one invocation: pair `j` of a block of `pairs`
+// that begins at `first` is rows (first + j, first + pairs + j), or the gate and the up row of output first + j.
 #const BIAS = 0
 // 0: STORE, 1: GLU with SiLU, 2: GLU with GELU (tanh)
 #const GLU = 0
+// How many tokens: 0: params.tokens, 1: as many as the batch has, 2: as many as it has outputs
+#const COUNT = 0
 
 struct Params {
     rows: u32,
@@ -20,6 +22,7 @@ struct Params {
     in_stride: u32,
     out_stride: u32,
     out_offset: u32,
+    tokens: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,8 +30,11 @@ struct Params {
 @group(0) @binding(2) var<storage, read> input: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> output: array<f32>;
+@group(0) @binding(5) var<storage, read> batch: array<vec4<u32>>;
 
-// Outputs that `pairs` pairs give.
+#import activation
+
+// Outputs that a block of `pairs` gives.
 fn outputs_of(pairs: u32) -> u32 {
     return select(pairs, 2u * pairs, GLU == 0u);
 }
@@ -38,9 +44,20 @@ fn layer_outputs() -> u32 {
     return select(params.rows / 2u, params.rows, GLU == 0u);
 }
 
-// The first word of a weight row of a pair. Rows past the end repeat the last: what they give is not stored.
-fn row_start(first: u32, pair: u32, half: u32) -> u32 {
-    let row = select(first + pair + half * (params.rows / 2u), first + 2u * pair + half, GLU == 0u);
+fn token_count() -> u32 {
+    if COUNT == 0u {
+        return params.tokens;
+    }
+    return select(batch[0].y, batch[0].x, COUNT == 1u);
+}
+
+// From the first row of a pair to the second.
+fn distance(pairs: u32) -> u32 {
+    return select(params.rows / 2u, pairs, GLU == 0u);
+}
+
+// The first word of a weight row. Rows past the end repeat the last: what they give is not stored.
+fn row_start(row: u32) -> u32 {
     return min(row, params.rows - 1u) * params.units * WORDS;
 }
 
@@ -51,28 +68,18 @@ fn biased(row: u32, value: f32) -> f32 {
     return value;
 }
 
-fn activation(x: f32) -> f32 {
-    // GELU's 0.5 * (1 + tanh(u)) is 1 / (1 + exp(-2u)), which cannot overflow into NaN.
-    let y = select(x, 1.5957691216057308 * (x + 0.044715 * x * x * x), GLU == 2u);
-    return x / (1.0 + exp(min(-y, 80.0)));
-}
-
-// Stores what a pair gives for a token.
-fn store(token: u32, first: u32, pair: u32, a: f32, b: f32) {
+// Stores what the pair that begins at `row` gives for a token.
+fn store(token: u32, row: u32, pairs: u32, a: f32, b: f32) {
     let at = token * params.out_stride + params.out_offset;
+    let second = row + distance(pairs);
     if GLU == 0u {
-        let row = first + 2u * pair;
         if row < params.rows {
             output[at + row] = biased(row, a);
         }
-        if row + 1u < params.rows {
-            output[at + row + 1u] = biased(row + 1u, b);
+        if second < params.rows {
+            output[at + second] = biased(second, b);
         }
-    } else {
-        let row = first + pair;
-        let up = params.rows / 2u;
-        if row < up {
-            output[at + row] = activation(biased(row, a)) * biased(up + row, b);
-        }
+    } else if row < params.rows / 2u {
+        output[at + row] = activation(biased(row, a)) * biased(second, b);
     }
 }

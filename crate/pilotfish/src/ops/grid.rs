@@ -88,6 +88,9 @@ pub struct Outcome {
 pub fn cases() -> Vec<Case> {
     let mut cases = super::norm::cases::cases();
     cases.extend(super::embed::cases::cases());
+    cases.extend(super::glu::cases::cases());
+    cases.extend(super::linear_rows::cases::cases());
+    cases.extend(super::matmul::cases::cases());
     cases.extend(super::matvec::cases::cases());
     cases.extend(super::attend::cases::cases());
     cases.extend(super::row_max::cases::cases());

@@ -7,9 +7,12 @@ pub mod embed;
 pub mod attend;
 pub mod attend_combine;
 pub mod attend_prefill;
+pub mod glu;
 #[cfg(any(test, feature = "grid"))]
 pub mod grid;
 pub mod linear;
+pub mod linear_rows;
+pub mod matmul;
 pub mod matrix;
 pub mod matvec;
 pub mod norm;

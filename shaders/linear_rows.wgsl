@@ -1,5 +1,5 @@
 // A linear layer over ROWS tokens at once, for software adapters: an invocation computes PAIRS pairs of weight rows (linear.wgsl)
-// for all tokens by itself, so there is no barrier and no cross-lane traffic.
+// for all of them by itself, so there is no barrier and no cross-lane traffic. A workgroup's z is a block of ROWS tokens.
 //
 // On SwiftShader a storage load costs as much as seven multiply-adds and a loop iteration eight (2026-11-22), so an activation
 // is loaded once for 2 * PAIRS rows and a weight once for all tokens; everything indexed is unrolled into scalars.
@@ -17,19 +17,23 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let first = ((group.y * groups.x + group.x) * SIZE + lane) * outputs_of(PAIRS);
-    if first >= layer_outputs() {
+    let first_token = group.z * ROWS;
+    let tokens = token_count();
+    if first >= layer_outputs() || first_token >= tokens {
         return;
     }
     #unroll j PAIRS
     #unroll p 2
-    var unit_$j_$p = row_start(first, $ju, $pu);
+    var unit_$j_$p = row_start(first + $ju + $pu * distance(PAIRS));
     #unroll t ROWS
     var acc_$j_$p_$t = 0.0;
     #end
     #end
     #end
-    var x = 0u;
-    let stride = params.in_stride;
+    // Tokens past the end repeat the last: what they give is not stored.
+    #unroll t ROWS
+    var x_$t = min(first_token + $tu, tokens - 1u) * params.in_stride;
+    #end
     for (var u = 0u; u < params.units; u++) {
         for (var s = 0u; s < UNIT / SUB; s++) {
             #unroll t ROWS
@@ -41,13 +45,13 @@ fn main(
             #end
             for (var o = 0u; o < SUB / 8u; o++) {
                 #unroll t ROWS
-                let x_lo_$t = input[$tu * stride + x];
-                let x_hi_$t = input[$tu * stride + x + 1u];
+                let x_lo_$t = input[x_$t];
+                let x_hi_$t = input[x_$t + 1u];
                 sum_$t += x_lo_$t + x_hi_$t;
                 let lo_$t = x_lo_$t * SCALE;
                 let hi_$t = x_hi_$t * SCALE;
+                x_$t += 2u;
                 #end
-                x += 2u;
                 #unroll j PAIRS
                 #unroll p 2
                 let q_$j_$p = quants(unit_$j_$p, s * (SUB / 8u) + o);
@@ -75,8 +79,10 @@ fn main(
         #end
     }
     #unroll t ROWS
-    #unroll j PAIRS
-    store($tu, first, $ju, acc_$j_0_$t, acc_$j_1_$t);
-    #end
+    if first_token + $tu < tokens {
+        #unroll j PAIRS
+        store(first_token + $tu, first + $ju, PAIRS, acc_$j_0_$t, acc_$j_1_$t);
+        #end
+    }
     #end
 }
