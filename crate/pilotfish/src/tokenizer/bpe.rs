@@ -53,21 +53,11 @@ impl Bpe {
             // Of equal merges the first counts.
             map.entry((left, right)).or_insert((index as u32, made));
         }
-        Ok(Self {
-            merges: map,
-            ignore_merges: false,
-            fallback: Fallback::default(),
-        })
+        Ok(Self { merges: map, ignore_merges: false, fallback: Fallback::default() })
     }
 
     /// Encodes one piece, of less than 4 GiB, in the characters of the vocabulary.
-    pub(super) fn encode(
-        &self,
-        vocabulary: &Vocabulary,
-        merger: &mut Merger,
-        piece: &str,
-        ids: &mut Vec<TokenId>,
-    ) {
+    pub(super) fn encode(&self, vocabulary: &Vocabulary, merger: &mut Merger, piece: &str, ids: &mut Vec<TokenId>) {
         if self.ignore_merges
             && let Some(id) = vocabulary.id(piece)
         {
@@ -79,11 +69,7 @@ impl Bpe {
         for (start, c) in piece.char_indices() {
             let text = &piece[start..start + c.len_utf8()];
             let known = vocabulary.id(text);
-            let Fallback {
-                bytes,
-                unknown,
-                fuse_unknown,
-            } = &self.fallback;
+            let Fallback { bytes, unknown, fuse_unknown } = &self.fallback;
             match (known, bytes, unknown) {
                 (Some(id), ..) => merger.push(start, text.len(), id),
                 (None, Some(tokens), _) => {

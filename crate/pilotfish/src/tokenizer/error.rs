@@ -19,10 +19,7 @@ pub enum TokenizerError {
         found: String,
     },
     /// A pre-tokenizer that is not built in; guessing would give other ids than the model was trained on.
-    #[error(
-        "pre-tokenizer {found:?} is not supported, expected one of {}",
-        super::pre_tokenizer::names()
-    )]
+    #[error("pre-tokenizer {found:?} is not supported, expected one of {}", super::pre_tokenizer::names())]
     PreTokenizer {
         /// What the file says.
         found: String,

@@ -19,9 +19,7 @@ impl Tokenizer {
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, TokenizerError> {
         let model = metadata.string("tokenizer.ggml.model")?;
         if !matches!(model, "gpt2" | "llama") {
-            return Err(TokenizerError::Model {
-                found: model.chars().take(40).collect(),
-            });
+            return Err(TokenizerError::Model { found: model.chars().take(40).collect() });
         }
         let mut vocabulary = vocabulary(metadata)?;
         let mut roles = roles(metadata, vocabulary.len())?;
@@ -36,11 +34,7 @@ impl Tokenizer {
             bpe.ignore_merges = pre_tokenizer.ignore_merges;
             let specials = specials(metadata, &vocabulary, Spelling::ByteLevel)?;
             return Ok(Self {
-                model: Model::ByteLevel {
-                    bpe,
-                    pre_tokenizer,
-                    specials,
-                },
+                model: Model::ByteLevel { bpe, pre_tokenizer, specials },
                 vocabulary,
                 spelling: Spelling::ByteLevel,
                 roles,
@@ -52,16 +46,9 @@ impl Tokenizer {
         let scores = metadata.f32s("tokenizer.ggml.scores")?;
         let space_prefix = space_prefix.unwrap_or(true);
         let spm = Spm::new(&vocabulary, &scores, roles.unk, space_prefix)?;
-        let spelling = Spelling::Spm {
-            strips_first_space: space_prefix,
-        };
+        let spelling = Spelling::Spm { strips_first_space: space_prefix };
         let specials = specials(metadata, &vocabulary, spelling)?;
-        Ok(Self {
-            model: Model::Spm { spm, specials },
-            vocabulary,
-            spelling,
-            roles,
-        })
+        Ok(Self { model: Model::Spm { spm, specials }, vocabulary, spelling, roles })
     }
 }
 
@@ -71,9 +58,7 @@ fn vocabulary(metadata: &Metadata) -> Result<Vocabulary, TokenizerError> {
         None => vec![TokenKind::Normal; names.len()],
         Some(numbers) => (0..)
             .zip(numbers)
-            .map(|(id, found)| {
-                TokenKind::from_gguf(found).ok_or(TokenizerError::Kind { id, found })
-            })
+            .map(|(id, found)| TokenKind::from_gguf(found).ok_or(TokenizerError::Kind { id, found }))
             .collect::<Result<_, _>>()?,
     };
     Vocabulary::new(names.clone(), kinds)
@@ -86,11 +71,7 @@ fn roles(metadata: &Metadata, n_vocab: u32) -> Result<Roles, TokenizerError> {
             // Older converters wrote -1 where there is none.
             None | Some(u32::MAX) => Ok(None),
             Some(id) if id < n_vocab => Ok(Some(id)),
-            Some(id) => Err(TokenizerError::IdOutOfRange {
-                key,
-                id: id.into(),
-                n_vocab,
-            }),
+            Some(id) => Err(TokenizerError::IdOutOfRange { key, id: id.into(), n_vocab }),
         }
     };
     Ok(Roles {
@@ -105,29 +86,19 @@ fn roles(metadata: &Metadata, n_vocab: u32) -> Result<Roles, TokenizerError> {
 }
 
 fn pre_tokenizer(metadata: &Metadata) -> Result<PreTokenizer, TokenizerError> {
-    let name = metadata
-        .opt_string("tokenizer.ggml.pre")?
-        .unwrap_or("default");
-    PreTokenizer::named(name).ok_or_else(|| TokenizerError::PreTokenizer {
-        found: name.chars().take(40).collect(),
-    })
+    let name = metadata.opt_string("tokenizer.ggml.pre")?.unwrap_or("default");
+    PreTokenizer::named(name).ok_or_else(|| TokenizerError::PreTokenizer { found: name.chars().take(40).collect() })
 }
 
 fn bpe(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Bpe, TokenizerError> {
     let merges = metadata.strings("tokenizer.ggml.merges")?;
     // A merge without a space has an empty side, which no token is.
-    let pairs = merges
-        .iter()
-        .map(|merge| merge.split_once(' ').unwrap_or((merge, "")));
+    let pairs = merges.iter().map(|merge| merge.split_once(' ').unwrap_or((merge, "")));
     Bpe::new(vocabulary, pairs)
 }
 
 /// Tokens that are found in a text before it is divided.
-fn specials(
-    metadata: &Metadata,
-    vocabulary: &Vocabulary,
-    spelling: Spelling,
-) -> Result<SpecialTokens, TokenizerError> {
+fn specials(metadata: &Metadata, vocabulary: &Vocabulary, spelling: Spelling) -> Result<SpecialTokens, TokenizerError> {
     // phi-3's own tokenizer drops white space after these; its files do not say so.
     let is_phi3 = metadata.opt_string("general.architecture")? == Some("phi3");
     let specials = vocabulary.names().filter_map(|(id, name)| {
@@ -142,9 +113,7 @@ fn specials(
             Spelling::ByteLevel => name.to_owned(),
         };
         Some(Special {
-            strips_after: is_phi3
-                && (control || name == "</s>")
-                && !matches!(name, "<unk>" | "<s>" | "<|endoftext|>"),
+            strips_after: is_phi3 && (control || name == "</s>") && !matches!(name, "<unk>" | "<s>" | "<|endoftext|>"),
             text: text.into(),
             id,
             control,

@@ -12,8 +12,7 @@ use tokenizers::models::wordlevel::WordLevelBuilder;
 use tokenizers::normalizers::{NFC, NormalizerWrapper};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{
-    AddedToken, AddedVocabulary, NormalizedString, Normalizer, OffsetReferential, OffsetType,
-    PreTokenizer,
+    AddedToken, AddedVocabulary, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizer,
 };
 
 use super::bpe::{Bpe, Fallback};
@@ -46,9 +45,7 @@ impl Pipeline {
         let added = &self.added[usize::from(special)];
         let mut pieces = added.extract_and_normalize(self.normalizer.as_ref(), text);
         if let Some(pre_tokenizer) = &self.pre_tokenizer {
-            pre_tokenizer
-                .pre_tokenize(&mut pieces)
-                .map_err(|error| TokenizerError::Pipeline(error.to_string()))?;
+            pre_tokenizer.pre_tokenize(&mut pieces).map_err(|error| TokenizerError::Pipeline(error.to_string()))?;
         }
         let pieces = pieces.get_splits(OffsetReferential::Normalized, OffsetType::None);
         for (piece, _, found) in pieces {
@@ -64,8 +61,7 @@ impl Pipeline {
 /// Unicode normalization form C, with the tables that a `tokenizer.json` would use.
 pub(super) fn nfc(text: &str) -> Result<String, TokenizerError> {
     let mut normalized = NormalizedString::from(text);
-    NFC.normalize(&mut normalized)
-        .map_err(|error| TokenizerError::Pipeline(error.to_string()))?;
+    NFC.normalize(&mut normalized).map_err(|error| TokenizerError::Pipeline(error.to_string()))?;
     Ok(normalized.get().to_owned())
 }
 
@@ -82,10 +78,7 @@ impl Tokenizer {
             return Err(unsupported(format!("model {found:?}"), "\"BPE\""));
         }
         let file: File = parse(json)?;
-        let affixes = [
-            &file.model.continuing_subword_prefix,
-            &file.model.end_of_word_suffix,
-        ];
+        let affixes = [&file.model.continuing_subword_prefix, &file.model.end_of_word_suffix];
         if affixes.into_iter().flatten().any(|affix| !affix.is_empty()) {
             return Err(unsupported("a subword prefix or suffix".into(), "none"));
         }
@@ -98,24 +91,13 @@ impl Tokenizer {
         let unk = unk.and_then(|name| vocabulary.id(name));
         let bpe = bpe(&file.model, &vocabulary, unk)?;
 
-        let normalizer: Option<NormalizerWrapper> =
-            step(file.normalizer, "normalizer", &NORMALIZERS)?;
+        let normalizer: Option<NormalizerWrapper> = step(file.normalizer, "normalizer", &NORMALIZERS)?;
         let pre_tokenizer = step(file.pre_tokenizer, "pre-tokenizer", &PRE_TOKENIZERS)?;
         let added = added_vocabulary(&added, normalizer.as_ref())?;
-        let roles = Roles {
-            bos,
-            unk,
-            adds_bos: bos.is_some(),
-            ..Roles::default()
-        };
+        let roles = Roles { bos, unk, adds_bos: bos.is_some(), ..Roles::default() };
         let roles = roles.complete(&mut vocabulary);
         Ok(Self {
-            model: Model::Json(Box::new(Pipeline {
-                normalizer,
-                pre_tokenizer,
-                added,
-                bpe,
-            })),
+            model: Model::Json(Box::new(Pipeline { normalizer, pre_tokenizer, added, bpe })),
             vocabulary,
             spelling,
             roles,
@@ -220,19 +202,12 @@ fn vocabulary(model: &BpeModel, added: &[Added]) -> Result<Vocabulary, Tokenizer
         };
     }
     for added in added {
-        kinds[added.id as usize] = match added.token.special {
-            true => TokenKind::Control,
-            false => TokenKind::UserDefined,
-        };
+        kinds[added.id as usize] = if added.token.special { TokenKind::Control } else { TokenKind::UserDefined };
     }
     Vocabulary::new(names.into_iter().collect::<StringArray>(), kinds)
 }
 
-fn bpe(
-    model: &BpeModel,
-    vocabulary: &Vocabulary,
-    unknown: Option<TokenId>,
-) -> Result<Bpe, TokenizerError> {
+fn bpe(model: &BpeModel, vocabulary: &Vocabulary, unknown: Option<TokenId>) -> Result<Bpe, TokenizerError> {
     let pairs = model.merges.iter().map(|pair| match pair {
         Pair::Joined(both) => both.split_once(' ').unwrap_or((both, "")),
         Pair::Divided(left, right) => (left.as_str(), right.as_str()),
@@ -240,37 +215,17 @@ fn bpe(
     let mut bpe = Bpe::new(vocabulary, pairs)?;
     bpe.ignore_merges = model.ignore_merges;
     bpe.fallback = Fallback {
-        bytes: match model.byte_fallback {
-            // Without all 256 there are characters that need the unknown token, as if there were none.
-            true => byte_tokens(vocabulary).into_iter().collect(),
-            false => None,
-        },
+        // Without all 256 there are characters that need the unknown token, as if there were none.
+        bytes: (model.byte_fallback).then(|| byte_tokens(vocabulary).into_iter().collect()).flatten(),
         unknown,
         fuse_unknown: model.fuse_unk,
     };
     Ok(bpe)
 }
 
-const NORMALIZERS: [&str; 9] = [
-    "NFC",
-    "NFD",
-    "NFKC",
-    "NFKD",
-    "Lowercase",
-    "Prepend",
-    "Replace",
-    "Strip",
-    "Sequence",
-];
+const NORMALIZERS: [&str; 9] = ["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Prepend", "Replace", "Strip", "Sequence"];
 
-const PRE_TOKENIZERS: [&str; 6] = [
-    "ByteLevel",
-    "Digits",
-    "Metaspace",
-    "Punctuation",
-    "Sequence",
-    "Split",
-];
+const PRE_TOKENIZERS: [&str; 6] = ["ByteLevel", "Digits", "Metaspace", "Punctuation", "Sequence", "Split"];
 
 /// A normalizer or pre-tokenizer of the crate, if it and all within it are of those kinds.
 fn step<T: for<'j> Deserialize<'j>>(
@@ -284,22 +239,14 @@ fn step<T: for<'j> Deserialize<'j>>(
         let kind = value.get("type").and_then(Value::as_str);
         if kind.is_none_or(|kind| !kinds.contains(&kind)) {
             let found = format!("{what} {:?}", kind.unwrap_or("without a type"));
-            let expected =
-                "one that BPE tokenizers use (NFC, Replace, Split, ByteLevel, Metaspace and such)";
+            let expected = "one that BPE tokenizers use (NFC, Replace, Split, ByteLevel, Metaspace and such)";
             return Err(unsupported(found, expected));
         }
         let lists = [value.get("normalizers"), value.get("pretokenizers")];
-        within.extend(
-            lists
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_array)
-                .flatten(),
-        );
+        within.extend(lists.into_iter().flatten().filter_map(Value::as_array).flatten());
     }
     let step = serde_json::from_value(value);
-    step.map(Some)
-        .map_err(|error| TokenizerError::Json(format!("its {what}: {error}")))
+    step.map(Some).map_err(|error| TokenizerError::Json(format!("its {what}: {error}")))
 }
 
 /// How names spell bytes, from the decoder, alone or in a sequence.
@@ -332,31 +279,20 @@ fn first_of_template(post_processor: Option<&Value>) -> Option<&str> {
     if let Some(Value::Array(processors)) = processor.get("processors") {
         return processors.iter().find_map(|p| first_of_template(Some(p)));
     }
-    processor
-        .get("single")?
-        .get(0)?
-        .get("SpecialToken")?
-        .get("id")?
-        .as_str()
+    processor.get("single")?.get(0)?.get("SpecialToken")?.get("id")?.as_str()
 }
 
 fn added_vocabulary(
     added: &[Added],
     normalizer: Option<&NormalizerWrapper>,
 ) -> Result<[AddedVocabulary; 2], TokenizerError> {
-    let refuse =
-        |error: tokenizers::Error| TokenizerError::Json(format!("its added tokens: {error}"));
+    let refuse = |error: tokenizers::Error| TokenizerError::Json(format!("its added tokens: {error}"));
     // The crate asks a model for ids; this one knows only these.
-    let ids: Vocab = added
-        .iter()
-        .map(|added| (added.token.content.clone(), added.id))
-        .collect();
+    let ids: Vocab = added.iter().map(|added| (added.token.content.clone(), added.id)).collect();
     let model = WordLevelBuilder::new().vocab(ids).build().map_err(refuse)?;
     let mut special_found = AddedVocabulary::new();
     let tokens = added.iter().map(|added| added.token.clone());
-    special_found
-        .add_tokens(tokens, &model, normalizer)
-        .map_err(refuse)?;
+    special_found.add_tokens(tokens, &model, normalizer).map_err(refuse)?;
     let mut special_is_text = special_found.clone();
     special_is_text.set_encode_special_tokens(true);
     Ok([special_is_text, special_found])

@@ -85,15 +85,12 @@ impl Merger {
     }
 
     /// Merges until `merge` knows no pair of neighbours, and gives what is left, in order.
-    pub(super) fn run(
-        &mut self,
-        merge: impl Fn(&Symbol, &Symbol) -> Option<Merge>,
-    ) -> impl Iterator<Item = &Symbol> {
+    pub(super) fn run(&mut self, merge: impl Fn(&Symbol, &Symbol) -> Option<Merge>) -> impl Iterator<Item = &Symbol> {
         let mut first = std::mem::take(&mut self.queue).into_vec();
-        first
-            .extend((1..self.symbols.len() as u32).filter_map(|right| {
-                candidate(&self.symbols, right.wrapping_sub(1), right, &merge)
-            }));
+        first.extend(
+            (1..self.symbols.len() as u32)
+                .filter_map(|right| candidate(&self.symbols, right.wrapping_sub(1), right, &merge)),
+        );
         self.queue = first.into();
 
         while let Some(best) = self.queue.pop() {
@@ -109,12 +106,10 @@ impl Merger {
             self.symbols[right].len = 0;
             if r.next != NONE {
                 self.symbols[r.next as usize].previous = best.left;
-                self.queue
-                    .extend(candidate(&self.symbols, best.left, r.next, &merge));
+                self.queue.extend(candidate(&self.symbols, best.left, r.next, &merge));
             }
             if l.previous != NONE {
-                self.queue
-                    .extend(candidate(&self.symbols, l.previous, best.left, &merge));
+                self.queue.extend(candidate(&self.symbols, l.previous, best.left, &merge));
             }
         }
         self.symbols.iter().filter(|symbol| symbol.len > 0)
@@ -129,11 +124,5 @@ fn candidate(
 ) -> Option<Candidate> {
     let (l, r) = (&symbols[left as usize], &symbols[right as usize]);
     let Merge { priority, id } = merge(l, r)?;
-    Some(Candidate {
-        priority,
-        left,
-        right,
-        len: l.len + r.len,
-        id,
-    })
+    Some(Candidate { priority, left, right, len: l.len + r.len, id })
 }

@@ -86,15 +86,8 @@ pub struct Tokenizer {
 
 #[derive(Debug, Clone)]
 enum Model {
-    ByteLevel {
-        bpe: Bpe,
-        pre_tokenizer: PreTokenizer,
-        specials: SpecialTokens,
-    },
-    Spm {
-        spm: Spm,
-        specials: SpecialTokens,
-    },
+    ByteLevel { bpe: Bpe, pre_tokenizer: PreTokenizer, specials: SpecialTokens },
+    Spm { spm: Spm, specials: SpecialTokens },
     Json(Box<Pipeline>),
 }
 
@@ -116,10 +109,7 @@ impl Tokenizer {
     /// tokens, [`TokenizerError::Pipeline`] where a step of a `tokenizer.json` fails.
     pub fn encode(&self, text: &str, how: Encode) -> Result<Vec<TokenId>, TokenizerError> {
         if text.len() > MAX_TEXT_BYTES {
-            return Err(TokenizerError::TextTooLong {
-                found: text.len(),
-                max: MAX_TEXT_BYTES,
-            });
+            return Err(TokenizerError::TextTooLong { found: text.len(), max: MAX_TEXT_BYTES });
         }
         let bos = match (how.bos, self.roles.bos) {
             (Bos::Never, _) => None,
@@ -137,26 +127,18 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    fn encode_text(
-        &self,
-        text: &str,
-        special: bool,
-        ids: &mut Vec<TokenId>,
-    ) -> Result<(), TokenizerError> {
+    fn encode_text(&self, text: &str, special: bool, ids: &mut Vec<TokenId>) -> Result<(), TokenizerError> {
         let mut merger = Merger::default();
         match &self.model {
-            Model::ByteLevel {
-                bpe,
-                pre_tokenizer,
-                specials,
-            } => {
+            Model::ByteLevel { bpe, pre_tokenizer, specials } => {
                 for piece in specials.split(text, special) {
                     match piece {
                         Piece::Token(id) => ids.push(id),
                         Piece::Text(text) => {
-                            let text = match pre_tokenizer.nfc && !text.is_ascii() {
-                                true => Cow::Owned(json::nfc(text)?),
-                                false => Cow::Borrowed(text),
+                            let text = if pre_tokenizer.nfc && !text.is_ascii() {
+                                Cow::Owned(json::nfc(text)?)
+                            } else {
+                                Cow::Borrowed(text)
                             };
                             pre_tokenizer.split(&text, &mut |piece| {
                                 let piece = byte_level::to_alphabet(piece);
@@ -168,10 +150,8 @@ impl Tokenizer {
             }
             Model::Spm { spm, specials } => {
                 // A ▁ of the text is a space to the vocabulary; as one it also counts for runs of spaces.
-                let text = match text.contains(SPACE) {
-                    true => Cow::Owned(text.replace(SPACE, " ")),
-                    false => Cow::Borrowed(text),
-                };
+                let text =
+                    if text.contains(SPACE) { Cow::Owned(text.replace(SPACE, " ")) } else { Cow::Borrowed(text) };
                 let mut after_special = true;
                 for piece in specials.split(&text, special) {
                     match piece {
@@ -214,16 +194,13 @@ impl Tokenizer {
         let kind = self.vocabulary.kind(id)?;
         let as_is = Cow::Borrowed(name.as_bytes());
         Some(match (self.spelling, kind) {
-            (_, TokenKind::Control | TokenKind::Unknown) => as_is,
-            (Spelling::ByteLevel, TokenKind::UserDefined) => as_is,
+            (_, TokenKind::Control | TokenKind::Unknown) | (Spelling::ByteLevel, TokenKind::UserDefined) => as_is,
             (Spelling::ByteLevel, _) => Cow::Owned(byte_level::from_alphabet(name)),
             (Spelling::Spm { .. }, TokenKind::Byte) => match spm::byte_of_name(name) {
                 Some(byte) => Cow::Owned(vec![byte]),
                 None => as_is,
             },
-            (Spelling::Spm { .. }, _) if name.contains(SPACE) => {
-                Cow::Owned(name.replace(SPACE, " ").into_bytes())
-            }
+            (Spelling::Spm { .. }, _) if name.contains(SPACE) => Cow::Owned(name.replace(SPACE, " ").into_bytes()),
             (Spelling::Spm { .. }, _) => as_is,
         })
     }
@@ -296,18 +273,12 @@ impl Tokenizer {
 
     /// Whether the token steers the model and is no text: control tokens, unknown and padding ones.
     pub fn is_special(&self, id: TokenId) -> bool {
-        matches!(
-            self.vocabulary.kind(id),
-            Some(TokenKind::Control | TokenKind::Unknown)
-        )
+        matches!(self.vocabulary.kind(id), Some(TokenKind::Control | TokenKind::Unknown))
     }
 
     /// Whether the first space of a text is the encoder's and not the author's.
     fn strips_first_space(&self) -> bool {
-        self.spelling
-            == Spelling::Spm {
-                strips_first_space: true,
-            }
+        self.spelling == Spelling::Spm { strips_first_space: true }
     }
 }
 

@@ -111,83 +111,33 @@ const fn words_by_case(contractions: Contractions, digits: usize) -> Stage {
 }
 
 const fn plain(stages: &'static [Stage]) -> PreTokenizer {
-    PreTokenizer {
-        stages,
-        nfc: false,
-        ignore_merges: false,
-        bos: false,
-    }
+    PreTokenizer { stages, nfc: false, ignore_merges: false, bos: false }
 }
 
 const fn nfc(stages: &'static [Stage]) -> PreTokenizer {
-    PreTokenizer {
-        nfc: true,
-        ..plain(stages)
-    }
+    PreTokenizer { nfc: true, ..plain(stages) }
 }
 
 const fn whole_tokens_and_bos(stages: &'static [Stage]) -> PreTokenizer {
-    PreTokenizer {
-        ignore_merges: true,
-        bos: true,
-        ..plain(stages)
-    }
+    PreTokenizer { ignore_merges: true, bos: true, ..plain(stages) }
 }
 
 /// Names as llama.cpp's converter writes them. NFC is not llama.cpp's doing: it is what these models' own tokenizers do.
 static NAMED: &[(&[&str], PreTokenizer)] = &[
-    (
-        &["default"],
-        plain(&[
-            Stage::Punctuation,
-            GPT2,
-            Stage::Numbers,
-            Stage::DigitTriples,
-        ]),
-    ),
-    (
-        &[
-            "gpt-2",
-            "phi-2",
-            "jais",
-            "trillion",
-            "granite-docling",
-            "exaone4",
-        ],
-        plain(&[GPT2]),
-    ),
+    (&["default"], plain(&[Stage::Punctuation, GPT2, Stage::Numbers, Stage::DigitTriples])),
+    (&["gpt-2", "phi-2", "jais", "trillion", "granite-docling", "exaone4"], plain(&[GPT2])),
     (&["mpt", "olmo"], nfc(&[GPT2])),
     (
-        &[
-            "smollm",
-            "starcoder",
-            "refact",
-            "command-r",
-            "codeshell",
-            "exaone",
-            "minerva-7b",
-        ],
+        &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
         plain(&[Stage::EachNumber, GPT2]),
     ),
     (
-        &[
-            "llama-bpe",
-            "llama3",
-            "llama-v3",
-            "falcon3",
-            "falcon-h1",
-            "pixtral",
-            "midm-2.0",
-            "lfm2",
-        ],
+        &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
         whole_tokens_and_bos(&[LLAMA3]),
     ),
     (&["dbrx", "smaug-bpe"], plain(&[LLAMA3])),
     (&["qwen2"], nfc(&[QWEN2])),
-    (
-        &["deepseek-r1-qwen", "megrez", "stablelm2"],
-        plain(&[QWEN2]),
-    ),
+    (&["deepseek-r1-qwen", "megrez", "stablelm2"], plain(&[QWEN2])),
     (&["qwen35"], nfc(&[QWEN35])),
     (&["tekken"], whole_tokens_and_bos(&[TEKKEN])),
     (&["gpt-4o", "llama4"], plain(&[GPT4O])),
@@ -195,10 +145,7 @@ static NAMED: &[(&[&str], PreTokenizer)] = &[
 
 /// All names, for messages.
 pub(super) fn names() -> String {
-    let names: Vec<&str> = NAMED
-        .iter()
-        .flat_map(|(names, _)| names.iter().copied())
-        .collect();
+    let names: Vec<&str> = NAMED.iter().flat_map(|(names, _)| names.iter().copied()).collect();
     names.join(", ")
 }
 
@@ -236,9 +183,7 @@ impl Stage {
                 None => run(text, |c| !Categories::NUMBER.contain(c)),
             },
             Self::Numbers => either_run(text, |c| Categories::NUMBER.contain(c)),
-            Self::Punctuation => either_run(text, |c| {
-                Categories::PUNCTUATION.contain(c) || "$+<=>^~|".contains(c)
-            }),
+            Self::Punctuation => either_run(text, |c| Categories::PUNCTUATION.contain(c) || "$+<=>^~|".contains(c)),
             Self::DigitTriples => {
                 let digits = run(text, |c| c.is_ascii_digit());
                 match digits {
@@ -270,17 +215,13 @@ impl Words {
     fn word(&self, text: &str) -> Option<usize> {
         let prefix = match self.letters {
             Letters::AfterSpace => first_len(text, |c| c == ' '),
-            _ => first_len(text, |c| {
-                !matches!(c, '\r' | '\n') && !Categories::LETTER.or(Categories::NUMBER).contain(c)
-            }),
+            _ => {
+                first_len(text, |c| !matches!(c, '\r' | '\n') && !Categories::LETTER.or(Categories::NUMBER).contain(c))
+            }
         };
         let body: fn(&str) -> usize = match self.letters {
-            Letters::AfterSpace | Letters::AfterAny => {
-                |text| run(text, |c| Categories::LETTER.contain(c))
-            }
-            Letters::WithMarks => {
-                |text| run(text, |c| Categories::LETTER.or(Categories::MARK).contain(c))
-            }
+            Letters::AfterSpace | Letters::AfterAny => |text| run(text, |c| Categories::LETTER.contain(c)),
+            Letters::WithMarks => |text| run(text, |c| Categories::LETTER.or(Categories::MARK).contain(c)),
             Letters::ByCase => return self.word_by_case(text, prefix),
         };
         after_optional(text, prefix, body)
@@ -317,9 +258,7 @@ impl Words {
             _ => letters_and_numbers,
         };
         let space = first_len(text, |c| c == ' ');
-        let len = after_optional(text, space, |text| {
-            run(text, |c| !c.is_whitespace() && !of_words.contain(c))
-        })?;
+        let len = after_optional(text, space, |text| run(text, |c| !c.is_whitespace() && !of_words.contain(c)))?;
         Some(len + run(&text[len..], |c| self.tail.contains(&c)))
     }
 
@@ -349,9 +288,7 @@ fn upper_then_some_lower(text: &str) -> usize {
     if lower > 0 {
         return upper + lower;
     }
-    let caseless = text[..upper]
-        .char_indices()
-        .rfind(|&(_, c)| is_lower_or_caseless(c));
+    let caseless = text[..upper].char_indices().rfind(|&(_, c)| is_lower_or_caseless(c));
     caseless.map_or(0, |(at, c)| at + c.len_utf8())
 }
 
@@ -364,25 +301,17 @@ fn some_upper_then_lower(text: &str) -> usize {
 }
 
 fn is_upper_or_caseless(c: char) -> bool {
-    const SET: Categories = Categories::UPPER
-        .or(Categories::CASELESS)
-        .or(Categories::MARK);
+    const SET: Categories = Categories::UPPER.or(Categories::CASELESS).or(Categories::MARK);
     SET.contain(c)
 }
 
 fn is_lower_or_caseless(c: char) -> bool {
-    const SET: Categories = Categories::LOWER
-        .or(Categories::CASELESS)
-        .or(Categories::MARK);
+    const SET: Categories = Categories::LOWER.or(Categories::CASELESS).or(Categories::MARK);
     SET.contain(c)
 }
 
 /// `prefix` bytes and then a body, or the body alone; `None` where the body is empty both times.
-fn after_optional(
-    text: &str,
-    prefix: Option<usize>,
-    body: impl Fn(&str) -> usize,
-) -> Option<usize> {
+fn after_optional(text: &str, prefix: Option<usize>, body: impl Fn(&str) -> usize) -> Option<usize> {
     let with = prefix.and_then(|prefix| match body(&text[prefix..]) {
         0 => None,
         len => Some(prefix + len),
@@ -419,10 +348,7 @@ fn run(text: &str, inside: impl Fn(char) -> bool) -> usize {
 
 /// Bytes of the first character, if it is `inside`.
 fn first_len(text: &str, inside: impl Fn(char) -> bool) -> Option<usize> {
-    text.chars()
-        .next()
-        .filter(|&c| inside(c))
-        .map(char::len_utf8)
+    text.chars().next().filter(|&c| inside(c)).map(char::len_utf8)
 }
 
 /// The run of characters that are all inside or all outside.

@@ -4,15 +4,8 @@ use super::TokenId;
 use super::vocabulary::{TokenKind, Vocabulary};
 
 /// Names that end a chat turn, the likeliest first.
-const TURN_ENDS: [&str; 7] = [
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<end_of_turn>",
-    "<turn|>",
-    "<|end|>",
-    "<end_of_utterance>",
-    "<|END_OF_TURN_TOKEN|>",
-];
+const TURN_ENDS: [&str; 7] =
+    ["<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<turn|>", "<|end|>", "<end_of_utterance>", "<|END_OF_TURN_TOKEN|>"];
 
 /// Names that end a message or a text, whatever `eos_token_id` is.
 const OTHER_ENDS: [&str; 10] = [
@@ -29,23 +22,10 @@ const OTHER_ENDS: [&str; 10] = [
 ];
 
 /// Names that begin a text, for files that do not say.
-const BEGINS: [&str; 5] = [
-    "<s>",
-    "<bos>",
-    "<|begin_of_text|>",
-    "<|startoftext|>",
-    "<｜begin▁of▁sentence｜>",
-];
+const BEGINS: [&str; 5] = ["<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<｜begin▁of▁sentence｜>"];
 
 /// Names that end a text, for files that do not say.
-const ENDS: [&str; 6] = [
-    "</s>",
-    "<eos>",
-    "<|end_of_text|>",
-    "<|endoftext|>",
-    "<|im_end|>",
-    "<｜end▁of▁sentence｜>",
-];
+const ENDS: [&str; 6] = ["</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>", "<｜end▁of▁sentence｜>"];
 
 /// The tokens with a role.
 #[derive(Debug, Clone, Default)]
@@ -70,9 +50,8 @@ impl Roles {
             let certain = name.starts_with("<|") || name.starts_with("<end_of");
             (certain || vocabulary.kind(id) != Some(TokenKind::Normal)).then_some(id)
         };
-        let first_of = |names: &[&str], vocabulary: &Vocabulary| {
-            names.iter().find_map(|name| set_apart(name, vocabulary))
-        };
+        let first_of =
+            |names: &[&str], vocabulary: &Vocabulary| names.iter().find_map(|name| set_apart(name, vocabulary));
         self.bos = self.bos.or_else(|| first_of(&BEGINS, vocabulary));
         self.eos = self.eos.or_else(|| first_of(&ENDS, vocabulary));
         self.eot = self.eot.or_else(|| first_of(&TURN_ENDS, vocabulary));

@@ -48,10 +48,7 @@ impl SpecialTokens {
                 (begin as u32, end as u32)
             })
             .collect();
-        Self {
-            sorted: specials,
-            by_first,
-        }
+        Self { sorted: specials, by_first }
     }
 
     /// Divides `text`; control tokens only where `control` allows. No piece is an empty text.

@@ -50,14 +50,9 @@ impl Spm {
                 return Err(TokenizerError::Score { id });
             }
             // Text that only looks like a control token must not become one.
-            let merges = matches!(
-                vocabulary.kind(id),
-                Some(TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unused)
-            );
-            this.priorities.push(match merges {
-                true => priority(score),
-                false => NONE,
-            });
+            let merges =
+                matches!(vocabulary.kind(id), Some(TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unused));
+            this.priorities.push(if merges { priority(score) } else { NONE });
             if merges {
                 this.longest = this.longest.max(name.len() as u32);
             }
@@ -114,10 +109,8 @@ impl Spm {
 
     /// Bytes for a character without a token, or the unknown token.
     fn fall_back(&self, text: &str, ids: &mut Vec<TokenId>) -> Result<(), TokenizerError> {
-        let bytes: Option<Vec<TokenId>> = text
-            .bytes()
-            .map(|byte| self.bytes.get(usize::from(byte)).copied().flatten())
-            .collect();
+        let bytes: Option<Vec<TokenId>> =
+            text.bytes().map(|byte| self.bytes.get(usize::from(byte)).copied().flatten()).collect();
         match (bytes, self.unknown) {
             (Some(bytes), _) => ids.extend(bytes),
             (None, Some(unknown)) => ids.push(unknown),
@@ -132,18 +125,14 @@ impl Spm {
 
 /// The tokens `<0x00>` to `<0xFF>`.
 pub(super) fn byte_tokens(vocabulary: &Vocabulary) -> Vec<Option<TokenId>> {
-    (0..=u8::MAX)
-        .map(|byte| vocabulary.id(&format!("<0x{byte:02X}>")))
-        .collect()
+    (0..=u8::MAX).map(|byte| vocabulary.id(&format!("<0x{byte:02X}>"))).collect()
 }
 
 /// The byte that a name such as `<0x0A>` stands for.
 pub(super) fn byte_of_name(name: &str) -> Option<u8> {
     let digits = name.strip_prefix("<0x")?.strip_suffix('>')?;
     let is_hex = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    is_hex
-        .then(|| u8::from_str_radix(digits, 16).ok())
-        .flatten()
+    is_hex.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }
 
 /// The order of scores turned round into an order of integers, below [`NONE`]. No NaN comes here.
@@ -151,11 +140,7 @@ fn priority(score: f32) -> u32 {
     // The sum makes -0.0 and 0.0 equal, as scores they are.
     let bits = (score + 0.0).to_bits();
     // IEEE floats order as sign and magnitude; this makes them order as unsigned integers.
-    let ascending = if bits >> 31 == 0 {
-        bits | 1 << 31
-    } else {
-        !bits
-    };
+    let ascending = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
     !ascending
 }
 
@@ -165,16 +150,7 @@ mod tests {
 
     #[test]
     fn priorities_order_as_scores_do() {
-        let scores = [
-            f32::INFINITY,
-            3.5,
-            1e-30,
-            0.0,
-            -1e-30,
-            -1.0,
-            -1e9,
-            f32::NEG_INFINITY,
-        ];
+        let scores = [f32::INFINITY, 3.5, 1e-30, 0.0, -1e-30, -1.0, -1e9, f32::NEG_INFINITY];
         let priorities: Vec<u32> = scores.into_iter().map(priority).collect();
         assert!(priorities.is_sorted() && priorities.iter().all(|&p| p != NONE));
         assert_eq!(priority(0.0), priority(-0.0));

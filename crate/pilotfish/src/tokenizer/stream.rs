@@ -21,29 +21,18 @@ pub struct StreamDecoder<T> {
 impl<T: Deref<Target = Tokenizer>> StreamDecoder<T> {
     /// For ids that begin a text.
     pub fn new(tokenizer: T) -> Self {
-        Self {
-            tokenizer,
-            pending: Vec::new(),
-            at_start: true,
-            shows_special: false,
-        }
+        Self { tokenizer, pending: Vec::new(), at_start: true, shows_special: false }
     }
 
     /// For ids that continue a text: a first space belongs to them.
     pub fn continuing(tokenizer: T) -> Self {
-        Self {
-            at_start: false,
-            ..Self::new(tokenizer)
-        }
+        Self { at_start: false, ..Self::new(tokenizer) }
     }
 
     /// The same, with control tokens by their names.
     #[must_use]
     pub fn with_special(self) -> Self {
-        Self {
-            shows_special: true,
-            ..self
-        }
+        Self { shows_special: true, ..self }
     }
 
     /// Takes the next id and gives the text that is now certain; often empty.

@@ -51,11 +51,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         (r"\p{P}", Categories::PUNCTUATION),
     ]
     .into_iter()
-    .flat_map(|(class, categories)| {
-        ranges_of(class)
-            .into_iter()
-            .map(move |(first, last)| (first, last, categories))
-    })
+    .flat_map(|(class, categories)| ranges_of(class).into_iter().map(move |(first, last)| (first, last, categories)))
     .collect();
     ranges.sort_unstable_by_key(|&(first, ..)| first);
     let ascii = std::array::from_fn(|byte| search(&ranges, char::from(byte as u8)));
@@ -85,9 +81,7 @@ fn ranges_of(class: &str) -> Vec<(char, char)> {
         return Vec::new();
     };
     match hir.kind() {
-        HirKind::Class(Class::Unicode(class)) => {
-            class.iter().map(|r| (r.start(), r.end())).collect()
-        }
+        HirKind::Class(Class::Unicode(class)) => class.iter().map(|r| (r.start(), r.end())).collect(),
         _ => Vec::new(),
     }
 }

@@ -16,9 +16,7 @@ fn real_model(file: &str) -> Option<Tokenizer> {
 }
 
 fn golden(file: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/golden")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(file);
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
@@ -29,24 +27,13 @@ fn ids(value: &Value) -> Vec<TokenId> {
 /// Every golden case with a text has the ids that the model's own tokenizer gives it.
 fn check_golden(tokenizer: &Tokenizer, golden: &Value) {
     let cases = golden["cases"].as_array().unwrap();
-    let with_text: Vec<_> = cases
-        .iter()
-        .filter(|case| case["text"].is_string())
-        .collect();
+    let with_text: Vec<_> = cases.iter().filter(|case| case["text"].is_string()).collect();
     assert!(!with_text.is_empty());
     for case in with_text {
         let text = case["text"].as_str().unwrap();
-        let how = Encode {
-            special: true,
-            ..Encode::default()
-        };
+        let how = Encode { special: true, ..Encode::default() };
         let expected = ids(&case["ids"]);
-        assert_eq!(
-            tokenizer.encode(text, how).unwrap(),
-            expected,
-            "{}",
-            case["name"]
-        );
+        assert_eq!(tokenizer.encode(text, how).unwrap(), expected, "{}", case["name"]);
         let shown = tokenizer.decode_with_special(&expected);
         assert!(shown.ends_with(text), "{}: {shown:?}", case["name"]);
     }

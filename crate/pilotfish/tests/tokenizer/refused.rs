@@ -28,97 +28,28 @@ fn damaged_metadata_is_refused_with_its_own_code() {
     let none: [&str; 0] = [];
     for (code, writer) in [
         ("gguf.missing_key", Writer::new()),
-        (
-            "gguf.wrong_type",
-            Writer::new().u32("tokenizer.ggml.model", 1),
-        ),
-        (
-            "tokenizer.model",
-            Writer::new().string("tokenizer.ggml.model", "t5"),
-        ),
+        ("gguf.wrong_type", Writer::new().u32("tokenizer.ggml.model", 1)),
+        ("tokenizer.model", Writer::new().string("tokenizer.ggml.model", "t5")),
         ("gguf.missing_key", byte_level()),
         ("gguf.wrong_type", byte_level().string(TOKENS, "abc")),
         ("tokenizer.empty", byte_level().strings(TOKENS, none)),
         ("gguf.missing_key", byte_level().strings(TOKENS, abc)),
-        (
-            "tokenizer.pre_tokenizer",
-            byte_level()
-                .strings(TOKENS, abc)
-                .string("tokenizer.ggml.pre", "no-such"),
-        ),
-        (
-            "tokenizer.length",
-            byte_level()
-                .strings(TOKENS, abc)
-                .array(TYPES, [1, 1].as_slice().into()),
-        ),
-        (
-            "tokenizer.kind",
-            byte_level()
-                .strings(TOKENS, abc)
-                .array(TYPES, [1, 1, 7].as_slice().into()),
-        ),
-        (
-            "tokenizer.kind",
-            byte_level()
-                .strings(TOKENS, abc)
-                .array(TYPES, [1, -1, 1].as_slice().into()),
-        ),
-        (
-            "tokenizer.merge",
-            byte_level().strings(TOKENS, abc).strings(MERGES, ["ab"]),
-        ),
-        (
-            "tokenizer.merge",
-            byte_level().strings(TOKENS, abc).strings(MERGES, [""]),
-        ),
-        (
-            "tokenizer.merge",
-            byte_level().strings(TOKENS, abc).strings(MERGES, [" "]),
-        ),
-        (
-            "tokenizer.merge",
-            byte_level().strings(TOKENS, abc).strings(MERGES, ["a c"]),
-        ),
-        (
-            "tokenizer.merge",
-            byte_level().strings(TOKENS, abc).strings(MERGES, ["c b"]),
-        ),
-        (
-            "tokenizer.merge",
-            byte_level().strings(TOKENS, abc).strings(MERGES, ["b a"]),
-        ),
-        (
-            "tokenizer.id",
-            byte_level()
-                .strings(TOKENS, abc)
-                .u32("tokenizer.ggml.bos_token_id", 3),
-        ),
-        (
-            "tokenizer.id",
-            byte_level()
-                .strings(TOKENS, abc)
-                .u32("tokenizer.ggml.eot_token_id", 1 << 31),
-        ),
-        (
-            "gguf.wrong_type",
-            byte_level()
-                .strings(TOKENS, abc)
-                .string("tokenizer.ggml.eos_token_id", "2"),
-        ),
+        ("tokenizer.pre_tokenizer", byte_level().strings(TOKENS, abc).string("tokenizer.ggml.pre", "no-such")),
+        ("tokenizer.length", byte_level().strings(TOKENS, abc).array(TYPES, [1, 1].as_slice().into())),
+        ("tokenizer.kind", byte_level().strings(TOKENS, abc).array(TYPES, [1, 1, 7].as_slice().into())),
+        ("tokenizer.kind", byte_level().strings(TOKENS, abc).array(TYPES, [1, -1, 1].as_slice().into())),
+        ("tokenizer.merge", byte_level().strings(TOKENS, abc).strings(MERGES, ["ab"])),
+        ("tokenizer.merge", byte_level().strings(TOKENS, abc).strings(MERGES, [""])),
+        ("tokenizer.merge", byte_level().strings(TOKENS, abc).strings(MERGES, [" "])),
+        ("tokenizer.merge", byte_level().strings(TOKENS, abc).strings(MERGES, ["a c"])),
+        ("tokenizer.merge", byte_level().strings(TOKENS, abc).strings(MERGES, ["c b"])),
+        ("tokenizer.merge", byte_level().strings(TOKENS, abc).strings(MERGES, ["b a"])),
+        ("tokenizer.id", byte_level().strings(TOKENS, abc).u32("tokenizer.ggml.bos_token_id", 3)),
+        ("tokenizer.id", byte_level().strings(TOKENS, abc).u32("tokenizer.ggml.eot_token_id", 1 << 31)),
+        ("gguf.wrong_type", byte_level().strings(TOKENS, abc).string("tokenizer.ggml.eos_token_id", "2")),
         ("gguf.missing_key", spm().strings(TOKENS, abc)),
-        (
-            "tokenizer.length",
-            spm()
-                .strings(TOKENS, abc)
-                .array(SCORES, [0.0_f32; 4].as_slice().into()),
-        ),
-        (
-            "tokenizer.score",
-            spm()
-                .strings(TOKENS, abc)
-                .array(SCORES, [0.0, f32::NAN, 0.0].as_slice().into()),
-        ),
+        ("tokenizer.length", spm().strings(TOKENS, abc).array(SCORES, [0.0_f32; 4].as_slice().into())),
+        ("tokenizer.score", spm().strings(TOKENS, abc).array(SCORES, [0.0, f32::NAN, 0.0].as_slice().into())),
     ] {
         let error = refused(&writer);
         assert_eq!(error.code(), code, "{error}");
@@ -138,9 +69,7 @@ fn minus_one_means_that_there_is_no_such_token() {
 
 #[test]
 fn a_character_that_nothing_can_stand_for_is_named() {
-    let writer = spm()
-        .strings(TOKENS, ["a", "▁"])
-        .array(SCORES, [0.0_f32, 0.0].as_slice().into());
+    let writer = spm().strings(TOKENS, ["a", "▁"]).array(SCORES, [0.0_f32, 0.0].as_slice().into());
     let tokenizer = Tokenizer::from_gguf(&metadata_of(&writer)).unwrap();
     assert_eq!(tokenizer.encode("a", PLAIN).unwrap(), [1, 0]);
     let error = tokenizer.encode("aé", PLAIN).unwrap_err();
@@ -189,19 +118,14 @@ fn random_value(random: &mut Random, key: &str, n: usize) -> Value {
             (0..len)
                 .map(|at| match random.below(16) {
                     0 => random.text(2),
-                    _ => names[(at + usize::from(any & 3 == 0)) % names.len()].to_owned(),
+                    _ => names[(at + usize::from(any % 4 == 0)) % names.len()].to_owned(),
                 })
                 .collect::<StringArray>(),
         ),
         1 => Value::Strings(
             (0..random.below(4))
                 .map(|_| match random.below(6) {
-                    0 => format!(
-                        "{}{}{}",
-                        random.pick(&names),
-                        random.pick(&["", " ", "  "]),
-                        random.pick(&names)
-                    ),
+                    0 => format!("{}{}{}", random.pick(&names), random.pick(&["", " ", "  "]), random.pick(&names)),
                     1..4 => "a b".to_owned(),
                     _ => "a a".to_owned(),
                 })
@@ -219,40 +143,16 @@ fn random_value(random: &mut Random, key: &str, n: usize) -> Value {
         )),
         3 => Value::Array(Array::from(
             (0..len)
-                .map(|_| {
-                    *random.pick(&[
-                        &0.0_f32,
-                        &-1.0,
-                        &5.0,
-                        &f32::INFINITY,
-                        &f32::NEG_INFINITY,
-                        &-0.0,
-                    ])
-                })
+                .map(|_| *random.pick(&[&0.0_f32, &-1.0, &5.0, &f32::INFINITY, &f32::NEG_INFINITY, &-0.0]))
                 .collect::<Vec<_>>()
                 .as_slice(),
         )),
         4 => Value::Scalar(Scalar::U32(random.below(n + 2) as u32)),
         5 => Value::Scalar(Scalar::Bool(any & 1 == 0)),
-        6 => Value::String(
-            random
-                .pick(&["gpt2", "llama", "llama", "gpt2", "bert"])
-                .to_owned(),
-        ),
+        6 => Value::String(random.pick(&["gpt2", "llama", "llama", "gpt2", "bert"]).to_owned()),
         7 => Value::String(
             random
-                .pick(&[
-                    "gpt-2",
-                    "default",
-                    "smollm",
-                    "llama-bpe",
-                    "qwen2",
-                    "tekken",
-                    "gpt-4o",
-                    "qwen35",
-                    "mpt",
-                    "x",
-                ])
+                .pick(&["gpt-2", "default", "smollm", "llama-bpe", "qwen2", "tekken", "gpt-4o", "qwen35", "mpt", "x"])
                 .to_owned(),
         ),
         _ => Value::Scalar(Scalar::F64(f64::from_bits(any))),
@@ -319,8 +219,5 @@ fn random_metadata_never_panics() {
         assert!(tokenizer.ends().iter().all(|&id| id < tokenizer.n_vocab()));
     }
     // The generator is worth something only while both happen often.
-    assert!(
-        made > 1000 && refused > 1000,
-        "{made} made, {refused} refused"
-    );
+    assert!(made > 1000 && refused > 1000, "{made} made, {refused} refused");
 }

@@ -29,10 +29,7 @@ fn streamed_text_is_the_text() {
             let mut shown = String::new();
             for &id in &ids {
                 shown.push_str(&decoder.push(id));
-                assert!(
-                    text.starts_with(&shown),
-                    "{name}: {shown:?} is not the beginning of {text:?}"
-                );
+                assert!(text.starts_with(&shown), "{name}: {shown:?} is not the beginning of {text:?}");
             }
             assert_eq!(decoder.finish(), "", "{name}: {text:?}");
             assert_eq!(shown, text, "{name}");
@@ -55,11 +52,7 @@ fn any_ids_stream_to_what_they_decode_to() {
                     _ => random.below(tokenizer.n_vocab() as usize) as u32,
                 })
                 .collect();
-            assert_eq!(
-                stream(&tokenizer, &ids),
-                tokenizer.decode(&ids),
-                "{name}: {ids:?}"
-            );
+            assert_eq!(stream(&tokenizer, &ids), tokenizer.decode(&ids), "{name}: {ids:?}");
         }
     }
 }

@@ -8,16 +8,10 @@ use pilotfish::gguf::{GgufError, Header, Metadata, Writer};
 use pilotfish::tokenizer::{Bos, Encode, TokenId, Tokenizer};
 
 /// Texts as they are: control tokens written in them stay text, nothing is put before them.
-pub const PLAIN: Encode = Encode {
-    special: false,
-    bos: Bos::Never,
-};
+pub const PLAIN: Encode = Encode { special: false, bos: Bos::Never };
 
 /// The same with control tokens read.
-pub const SPECIAL: Encode = Encode {
-    special: true,
-    bos: Bos::Never,
-};
+pub const SPECIAL: Encode = Encode { special: true, bos: Bos::Never };
 
 /// The repository's `tests/tokenizer`.
 pub fn vectors_folder() -> PathBuf {
@@ -31,10 +25,7 @@ pub fn from_env(variable: &str, file: &str) -> Option<PathBuf> {
         return None;
     };
     let path = Path::new(&folder).join(file);
-    assert!(
-        path.exists(),
-        "{variable} is set, but {path:?} is not there"
-    );
+    assert!(path.exists(), "{variable} is set, but {} is not there", path.display());
     Some(path)
 }
 
@@ -76,11 +67,7 @@ pub fn vectors(name: &str) -> Vec<(String, Vec<TokenId>)> {
     let texts = read("vectors.inp".into());
     let ids = read(format!("{name}.out"));
     let texts = texts.split("\n__ggml_vocab_test__\n").map(str::to_owned);
-    let parse = |line: &str| {
-        line.split_whitespace()
-            .map(|id| id.parse().unwrap())
-            .collect()
-    };
+    let parse = |line: &str| line.split_whitespace().map(|id| id.parse().unwrap()).collect();
     let vectors: Vec<_> = texts.zip(ids.lines().map(parse)).collect();
     assert!(vectors.len() >= 46, "{name}: {} vectors", vectors.len());
     vectors
@@ -123,38 +110,30 @@ impl Random {
         let mut text = String::new();
         for _ in 0..self.below(most + 1) {
             match self.below(12) {
-                0 => text.push_str(self.pick(&[
-                    "the", "Hello", "wORLD", "naïve", "I'm", "you'LL", "'S", "'ſ", "e\u{301}",
-                ])),
+                0 => text
+                    .push_str(self.pick(&["the", "Hello", "wORLD", "naïve", "I'm", "you'LL", "'S", "'ſ", "e\u{301}"])),
                 1 => text.push(' '),
                 2 => text.extend(std::iter::repeat_n(' ', self.below(40))),
-                3 => text.push_str(self.pick(&[
-                    "\n", "\r\n", "\t", "\n\n", " \n ", "\u{a0}", "\u{3000}", "\u{85}",
-                ])),
+                3 => text.push_str(self.pick(&["\n", "\r\n", "\t", "\n\n", " \n ", "\u{a0}", "\u{3000}", "\u{85}"])),
                 4 => text.push_str(&self.below(100_000).to_string()),
                 5 => text.push_str(self.pick(&["½", "٣", "Ⅷ", "²", "१"])),
-                6 => text.push_str(self.pick(&[
-                    "!", "...", "\"", "(", "//", "'", "_", "<", "<|", "|>", "$+", "▁", "Ġ",
-                ])),
-                7 => text.push_str(self.pick(&[
-                    "語",
-                    "中文字",
-                    "ひらがな",
-                    "Привет",
-                    "ʰA",
-                    "ǅz",
-                    "ไทย",
-                    "عربي",
-                    "한국",
-                ])),
-                8 => text.push_str(self.pick(&[
-                    "😁",
-                    "👩‍🚀",
-                    "🏳️‍🌈",
-                    "\u{1f1e9}\u{1f1ea}",
-                    "\u{301}",
-                    "\u{200d}",
-                ])),
+                6 => {
+                    text.push_str(self.pick(&["!", "...", "\"", "(", "//", "'", "_", "<", "<|", "|>", "$+", "▁", "Ġ"]));
+                }
+                7 => {
+                    text.push_str(self.pick(&[
+                        "語",
+                        "中文字",
+                        "ひらがな",
+                        "Привет",
+                        "ʰA",
+                        "ǅz",
+                        "ไทย",
+                        "عربي",
+                        "한국",
+                    ]));
+                }
+                8 => text.push_str(self.pick(&["😁", "👩‍🚀", "🏳️‍🌈", "\u{1f1e9}\u{1f1ea}", "\u{301}", "\u{200d}"])),
                 9 => text.push((b'a' + self.below(26) as u8) as char),
                 10 => text.push((b'A' + self.below(26) as u8) as char),
                 _ => text.extend(char::from_u32(self.below(0x11_0000) as u32)),

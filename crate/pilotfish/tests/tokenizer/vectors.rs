@@ -72,10 +72,7 @@ fn bos_is_added_as_the_file_says_and_never_twice() {
 
     let gpt2 = vocabulary("gpt-2");
     assert!(!gpt2.adds_bos());
-    let always = Encode {
-        special: false,
-        bos: Bos::Always,
-    };
+    let always = Encode { special: false, bos: Bos::Always };
     assert_eq!(gpt2.encode("Hello", Encode::default()).unwrap(), [15496]);
     assert_eq!(gpt2.encode("Hello", always).unwrap(), [50256, 15496]);
 }
@@ -110,20 +107,13 @@ fn tokens_show_as_text_and_give_their_bytes() {
 
 #[test]
 fn vocabularies_differ_at_the_first_id_that_means_something_else() {
-    let (llama, phi, gpt2) = (
-        vocabulary("llama-spm"),
-        vocabulary("phi-3"),
-        vocabulary("gpt-2"),
-    );
+    let (llama, phi, gpt2) = (vocabulary("llama-spm"), vocabulary("phi-3"), vocabulary("gpt-2"));
     // phi-3 is Llama 2's vocabulary with 64 tokens more.
     assert_eq!(vocabulary_difference(&llama, &phi), None);
     assert_eq!(vocabulary_difference(&phi, &llama), None);
     let difference = vocabulary_difference(&llama, &gpt2).unwrap();
     assert_eq!(difference.id, 0);
-    assert_eq!(
-        (difference.left.as_str(), difference.right.as_str()),
-        ("<unk>", "!")
-    );
+    assert_eq!((difference.left.as_str(), difference.right.as_str()), ("<unk>", "!"));
 }
 
 /// Gigabytes would take minutes if any step were quadratic; a megabyte would take hours.
@@ -138,10 +128,7 @@ fn long_runs_take_no_longer_than_text() {
             let ids = tokenizer.encode(&text, PLAIN).unwrap();
             assert!(tokenizer.decode(&ids) == text, "{name}: {run:?}");
             let seconds = started.elapsed().as_secs_f32();
-            assert!(
-                seconds < 20.0,
-                "{name}: a megabyte of {run:?} took {seconds} s"
-            );
+            assert!(seconds < 20.0, "{name}: a megabyte of {run:?} took {seconds} s");
         }
     }
 }
@@ -154,14 +141,8 @@ fn bos_where_there_is_none_is_an_error() {
         .strings("tokenizer.ggml.tokens", ["a", "b", "ab"])
         .strings("tokenizer.ggml.merges", ["a b"]);
     let tokenizer = Tokenizer::from_gguf(&metadata_of(&writer)).unwrap();
-    assert_eq!(
-        tokenizer.encode("abba", Encode::default()).unwrap(),
-        [2, 1, 0]
-    );
-    let always = Encode {
-        special: false,
-        bos: Bos::Always,
-    };
+    assert_eq!(tokenizer.encode("abba", Encode::default()).unwrap(), [2, 1, 0]);
+    let always = Encode { special: false, bos: Bos::Always };
     let error = tokenizer.encode("abba", always).unwrap_err();
     assert_eq!(error, TokenizerError::NoBos);
     assert_eq!(error.code(), "tokenizer.no_bos");
