@@ -43,7 +43,7 @@ impl Rows {
     /// Renders, tokenizes, and merges what is equal.
     pub fn plan(base: &Model, models: &[&Model], prompt: &Prompt, guides: &[Guide]) -> Result<Self> {
         let mut rows = Self { rows: Vec::new(), guides: Vec::new() };
-        rows.row("base".into(), 0, base.encode(prompt)?)?;
+        rows.row("base".into(), 0, base, prompt)?;
         for (at, guide) in guides.iter().enumerate() {
             let taken = guides[..at].iter().any(|other| other.name == guide.name);
             if taken || ["", "base", "mix"].contains(&guide.name.as_str()) {
@@ -52,21 +52,22 @@ impl Rows {
             let mut terms = Vec::new();
             match &guide.kind {
                 GuideKind::Context { context, against } => {
-                    let with = base.encode(&with_context(prompt, context)?)?;
-                    terms.push((rows.row(guide.name.clone(), 0, with)?, 1.0));
+                    let with = rows.row(guide.name.clone(), 0, base, &with_context(prompt, context)?)?;
                     let against = match against {
-                        Some(against) => base.encode(&with_context(prompt, against)?)?,
-                        None => rows.rows[0].ids.clone(),
+                        Some(against) => {
+                            rows.row(format!("{} against", guide.name), 0, base, &with_context(prompt, against)?)?
+                        }
+                        None => 0,
                     };
-                    terms.push((rows.row(format!("{} against", guide.name), 0, against)?, -1.0));
+                    terms.extend([(with, 1.0), (against, -1.0)]);
                 }
                 GuideKind::Model { model, prompt: own } => {
                     let guide_model = *models.get(*model).ok_or(Error::GuideModel { index: *model, given: models.len() })?;
                     if let Some(difference) = vocabulary_difference(&base.tokenizer, &guide_model.tokenizer) {
                         return Err(Error::Vocabulary { guide: guide.name.clone(), difference: Box::new(difference) });
                     }
-                    let ids = guide_model.encode(own.as_ref().unwrap_or(prompt))?;
-                    terms.push((rows.row(guide.name.clone(), model + 1, ids)?, 1.0));
+                    let prompt = own.as_ref().unwrap_or(prompt);
+                    terms.push((rows.row(guide.name.clone(), model + 1, guide_model, prompt)?, 1.0));
                 }
             }
             rows.guides.push(GuideRows { terms });
@@ -86,10 +87,14 @@ impl Rows {
         }
     }
 
-    /// The index of the row with these weights and ids, made if there is none.
-    fn row(&mut self, name: String, model: usize, ids: Vec<TokenId>) -> Result<usize> {
+    /// The index of the row with this prompt on this model, made if there is none.
+    fn row(&mut self, name: String, model: usize, weights: &Model, prompt: &Prompt) -> Result<usize> {
+        let ids = weights.encode(prompt)?;
         if ids.is_empty() {
             return Err(Error::EmptyPrompt { row: name });
+        }
+        if let Some(found) = ids.iter().copied().find(|id| *id >= weights.vocab()) {
+            return Err(Error::TokenId { found, expected: weights.vocab() });
         }
         if let Some(at) = self.rows.iter().position(|row| row.model == model && row.ids == ids) {
             return Ok(at);

@@ -372,7 +372,14 @@ impl Recorder<'_> {
             }
             GateUp::Split(projections) => {
                 steps.extend(self.project(projections, h, (gate_up, stride(2 * spec.ffn), 0), tokens)?);
-                let glu = Glu { n: spec.ffn, activation: activation(spec), input: gate_up, output: ffn };
+                let glu = Glu {
+                    n: spec.ffn,
+                    activation: activation(spec),
+                    both: gate_up,
+                    both_stride: stride(2 * spec.ffn),
+                    output: ffn,
+                    output_stride: stride(spec.ffn),
+                };
                 steps.push(glu.dispatch(self.gpu)?);
             }
         }
