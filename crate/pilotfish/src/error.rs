@@ -1,5 +1,6 @@
 //! One error type for the crate, made of one enum per module. Codes are stable: the npm package and the CLI print them.
 
+use crate::chat::ChatError;
 use crate::gguf::GgufError;
 use crate::gpu::GpuError;
 use crate::quant::QuantError;
@@ -18,6 +19,9 @@ pub enum Error {
     /// Decoding or packing weights.
     #[error(transparent)]
     Quant(#[from] QuantError),
+    /// A chat template, or a conversation for it.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
     /// A vocabulary, or a text for it.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -30,6 +34,7 @@ impl Error {
             Self::Gpu(error) => error.code(),
             Self::Gguf(error) => error.code(),
             Self::Quant(error) => error.code(),
+            Self::Chat(error) => error.code(),
             Self::Tokenizer(error) => error.code(),
         }
     }
