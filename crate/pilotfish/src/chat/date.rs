@@ -67,9 +67,8 @@ impl Date {
                 Some('a') => write!(out, "{}", &weekday[..3]),
                 Some('H' | 'M' | 'S') => write!(out, "{:0two$}", 0),
                 Some('F') => write!(out, "{}-{:02}-{:02}", self.year, self.month, self.day),
-                Some('%') => write!(out, "%"),
+                Some('%') | None => write!(out, "%"),
                 Some(other) => write!(out, "%{other}"),
-                None => write!(out, "%"),
             };
         }
         out

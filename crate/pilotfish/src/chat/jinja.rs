@@ -20,7 +20,8 @@ struct Raised(String);
 /// An environment with one template.
 pub(super) fn environment(source: &str) -> Result<Environment<'static>, ChatError> {
     let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
+    let syntax =
+        SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|error| failed(&error))?;
     environment.set_syntax(syntax);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
@@ -42,12 +43,12 @@ pub(super) fn set_date(environment: &mut Environment<'static>, date: Date) {
 }
 
 pub(super) fn render(environment: &Environment<'static>, context: impl Serialize) -> Result<String, ChatError> {
-    let template = environment.get_template(NAME).map_err(failed)?;
-    template.render(Serde(context)).map_err(failed)
+    let template = environment.get_template(NAME).map_err(|error| failed(&error))?;
+    template.render(Serde(context)).map_err(|error| failed(&error))
 }
 
-fn failed(error: Error) -> ChatError {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+fn failed(error: &Error) -> ChatError {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = source {
         if let Some(Raised(message)) = cause.downcast_ref() {
             return ChatError::Refused { message: message.clone() };
@@ -56,7 +57,7 @@ fn failed(error: Error) -> ChatError {
     }
     match error.kind() {
         ErrorKind::OutOfFuel => ChatError::TooManySteps { steps: STEPS },
-        _ => ChatError::Failed { message: describe(&error) },
+        _ => ChatError::Failed { message: describe(error) },
     }
 }
 
@@ -91,6 +92,7 @@ fn without_generation_marks(source: &str) -> String {
 }
 
 /// Python's `json.dumps`: `, ` and `: ` between things, or the indentation asked for; nothing escaped for HTML.
+#[expect(clippy::needless_pass_by_value, reason = "the form of a minijinja filter")]
 fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     for ignored in ["ensure_ascii", "separators", "sort_keys"] {

@@ -122,7 +122,7 @@ impl Vocabulary {
 }
 
 /// Names are short and looked up for every pair of neighbours in a text: a multiplication per eight bytes. With the
-/// standard library's hash, encoding takes 1.7 times as long (SmolLM2's vocabulary, a megabyte of prose).
+/// standard library's hash, encoding takes 1.7 times as long (`SmolLM2`'s vocabulary, a megabyte of prose).
 fn hash(name: &str, seed: u64) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut state = seed ^ name.len() as u64;
