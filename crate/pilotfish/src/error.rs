@@ -129,6 +129,7 @@ impl Error {
             Self::Gguf(error) => error.code(),
             Self::Arch(error) => error.code(),
             Self::Quant(error) => error.code(),
+            Self::Chat(error) => error.code(),
             Self::Tokenizer(error) => error.code(),
             Self::Chat(error) => error.code(),
             Self::Mix(error) => error.code(),
