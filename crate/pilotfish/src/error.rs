@@ -8,24 +8,24 @@ use crate::quant::QuantError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// The file's header or metadata.
     #[error(transparent)]
     Gguf(#[from] GgufError),
     /// Decoding or packing weights.
     #[error(transparent)]
     Quant(#[from] QuantError),
-    /// The GPU.
-    #[error(transparent)]
-    Gpu(#[from] GpuError),
 }
 
 impl Error {
-    /// The stable code, `module.reason`.
+    /// The stable code, `module.what`.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Gpu(error) => error.code(),
             Self::Gguf(error) => error.code(),
             Self::Quant(error) => error.code(),
-            Self::Gpu(error) => error.code(),
         }
     }
 }
