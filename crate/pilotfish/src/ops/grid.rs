@@ -1,0 +1,185 @@
+//! The grid: every kernel x shape x format x variant against its CPU twin, natively and in browsers from the same code.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::gpu::{Dispatch, Gpu, GpuError, StepShape, record};
+
+/// What a case found and what its twin says.
+#[derive(Debug)]
+pub struct Comparison {
+    got: Vec<f32>,
+    want: Vec<f32>,
+    tolerance: f32,
+}
+
+impl Comparison {
+    /// Equal within `tolerance` of the largest magnitude wanted.
+    pub fn close(got: Vec<f32>, want: Vec<f32>, tolerance: f32) -> Self {
+        Self { got, want, tolerance }
+    }
+
+    /// Equal to the bit (as values: -0 equals 0).
+    pub fn exact(got: Vec<f32>, want: Vec<f32>) -> Self {
+        Self { got, want, tolerance: 0.0 }
+    }
+
+    /// `None` if it holds, or what is wrong.
+    pub fn complaint(&self) -> Option<String> {
+        if self.want.is_empty() || self.got.len() != self.want.len() {
+            return Some(format!("{} values for {} wanted", self.got.len(), self.want.len()));
+        }
+        let scale = self.want.iter().filter(|want| want.is_finite()).fold(0.0f32, |max, want| max.max(want.abs()));
+        let bound = self.tolerance * scale.max(1e-3);
+        let off = |(got, want): (&f32, &f32)| got != want && !((got - want).abs() <= bound);
+        let wrong = self.got.iter().zip(&self.want).filter(|pair| off(*pair)).count();
+        let at = self.got.iter().zip(&self.want).position(|pair| off(pair))?;
+        let (got, want) = (self.got[at], self.want[at]);
+        Some(format!("{wrong} of {} values off, first at {at}: got {got}, want {want} +- {bound}", self.want.len()))
+    }
+}
+
+type Run = Box<dyn for<'a> Fn(&'a Gpu) -> Pin<Box<dyn Future<Output = Result<Comparison, GpuError>> + 'a>>>;
+
+/// One point of the grid.
+pub struct Case {
+    /// `kernel/key=value/...`
+    pub name: String,
+    /// Features this case needs; it is passed over on a device without them.
+    pub needs_subgroups: bool,
+    run: Run,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Case {
+    /// A case that runs anywhere.
+    pub fn new(
+        name: String,
+        run: impl for<'a> Fn(&'a Gpu) -> Pin<Box<dyn Future<Output = Result<Comparison, GpuError>> + 'a>> + 'static,
+    ) -> Self {
+        Self { name, needs_subgroups: false, run: Box::new(run) }
+    }
+
+    /// A case for devices with subgroups.
+    #[must_use]
+    pub fn with_subgroups(mut self) -> Self {
+        self.needs_subgroups = true;
+        self
+    }
+}
+
+/// How a run of the grid ended.
+#[derive(Debug, Default, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Outcome {
+    /// Cases that held.
+    pub passed: usize,
+    /// Cases that need a feature this device lacks.
+    pub skipped: usize,
+    /// `name: complaint` of those that did not hold.
+    pub failed: Vec<String>,
+}
+
+/// Every case of every kernel.
+pub fn cases() -> Vec<Case> {
+    super::norm::cases::cases()
+}
+
+/// Runs the cases whose names contain `filter`, telling `report` each name and complaint.
+pub async fn run_grid(gpu: &Gpu, filter: &str, mut report: impl FnMut(&str, Option<&str>)) -> Outcome {
+    let mut outcome = Outcome::default();
+    for case in cases().into_iter().filter(|case| case.name.contains(filter)) {
+        if case.needs_subgroups && !gpu.features().subgroups {
+            outcome.skipped += 1;
+            continue;
+        }
+        let compared = (case.run)(gpu).await;
+        let complaint = match gpu.take_fault().and(compared) {
+            Ok(comparison) => comparison.complaint(),
+            Err(error) => Some(error.to_string()),
+        };
+        report(&case.name, complaint.as_deref());
+        match complaint {
+            None => outcome.passed += 1,
+            Some(complaint) => outcome.failed.push(format!("{}: {complaint}", case.name)),
+        }
+    }
+    outcome
+}
+
+/// Runs `dispatches` over a batch of `tokens`, every token an output, one split.
+pub(super) fn run(gpu: &Gpu, dispatches: &[Dispatch], tokens: u32) {
+    let shape = StepShape { tokens, outputs: tokens, splits: 1 };
+    let mut encoder = gpu.encoder();
+    record(&mut encoder, dispatches.iter().map(|dispatch| (dispatch, shape)), None);
+    gpu.submit(encoder);
+}
+
+/// Seeded test numbers (SplitMix64), the same on every platform.
+#[derive(Debug)]
+pub struct Numbers(u64);
+
+impl Numbers {
+    /// A stream of its own for each seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in [-1, 1).
+    pub fn float(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    }
+
+    /// `n` floats in [-1, 1).
+    pub fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.float()).collect()
+    }
+
+    /// `rows` rows of `n` floats, `stride` apart, zeros between.
+    pub fn rows(&mut self, rows: usize, n: usize, stride: usize) -> Vec<f32> {
+        let mut all = vec![0.0; rows * stride];
+        for row in all.chunks_mut(stride) {
+            row[..n].iter_mut().for_each(|value| *value = self.float());
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `PILOTFISH_GRID=matvec` runs a part of the grid.
+    #[test]
+    fn every_kernel_equals_its_twin() {
+        let filter = std::env::var("PILOTFISH_GRID").unwrap_or_default();
+        for defaults_only in [false, true] {
+            let options = crate::gpu::GpuOptions { defaults_only, ..Default::default() };
+            let gpu =
+                pollster::block_on(Gpu::open(&options)).expect("a Vulkan driver (mesa-vulkan-drivers) is installed");
+            let outcome = pollster::block_on(run_grid(&gpu, &filter, |_, _| {}));
+            println!(
+                "{} {:?}: {} passed, {} skipped",
+                gpu.info().name,
+                gpu.features(),
+                outcome.passed,
+                outcome.skipped
+            );
+            assert!(outcome.failed.is_empty(), "{} failed:\n{}", outcome.failed.len(), outcome.failed.join("\n"));
+            assert!(outcome.passed > 0, "no case matches {filter:?}");
+        }
+    }
+}
