@@ -12,11 +12,11 @@ fn main() -> ExitCode {
         eprintln!("usage: pilotfish-bindgen IN.wasm OUT_DIR");
         return ExitCode::from(2);
     };
-    let written = wasm_bindgen_cli_support::Bindgen::new()
-        .input_path(input)
-        .out_name("pilotfish")
-        .web(true)
-        .and_then(|bindgen| bindgen.typescript(true).remove_producers_section(true).generate(out_dir));
+    let written = wasm_bindgen_cli_support::Bindgen::new().input_path(input).out_name("pilotfish").web(true).and_then(
+        |bindgen| {
+            bindgen.typescript(true).omit_default_module_path(false).remove_producers_section(true).generate(out_dir)
+        },
+    );
     match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
