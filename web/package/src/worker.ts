@@ -1,0 +1,48 @@
+/** The worker: the WebAssembly module, the GPU, the cache. The page's thread never waits for any of them. */
+
+import { Cache } from './cache/cache';
+import { PilotfishError } from './errors';
+import type { Params } from './protocol';
+import init, * as wasm from './wasm/pilotfish.js';
+import { Host } from './worker/host';
+import { lookAtAdapter, withSubgroups } from './worker/subgroups';
+import type { Surface } from './worker/surface';
+
+const host = new Host(self as unknown as DedicatedWorkerGlobalScope, {
+  cache: new Cache(),
+  async surface() {
+    const { memory } = await init();
+    return { surface: wasm satisfies Surface, memory };
+  },
+  open: openEngine,
+});
+
+async function openEngine(surface: Surface, { matvec, power = 'high', subgroups: wanted = true }: Params<'open'>) {
+  // Some browsers show WebGPU to pages but not to workers, most show it only to secure contexts.
+  if (!('gpu' in navigator)) {
+    const why = isSecureContext ? 'this browser has no WebGPU' : 'WebGPU needs https or localhost';
+    throw new PilotfishError(
+      'gpu.unavailable',
+      `${why}. Chrome and Edge 113, Safari 26 and Firefox 141 have it, each from that version on, where the system's graphics driver allows it.`,
+    );
+  }
+  const found = await lookAtAdapter(power === 'low' ? 'low-power' : 'high-performance');
+  if (found === null) {
+    throw new PilotfishError(
+      'gpu.unavailable',
+      "the browser has WebGPU, but found no graphics adapter for it: the driver may be too old or on the browser's blocklist",
+    );
+  }
+  const subgroups = wanted && found.subgroups;
+  const options = JSON.stringify({ matvec: matvec ?? 'auto', power, ...found, subgroups });
+  const open = () => surface.Engine.open(options);
+  return subgroups ? withSubgroups(open) : open();
+}
+
+// A trap in WebAssembly, or anything else that nobody caught: promises of the module may never settle after it.
+self.addEventListener('error', (event) => {
+  host.crash(new PilotfishError('worker.crashed', `the worker crashed: ${event.message}`));
+});
+self.addEventListener('unhandledrejection', (event) => {
+  host.crash(new PilotfishError('worker.crashed', `the worker crashed: ${String(event.reason)}`));
+});
