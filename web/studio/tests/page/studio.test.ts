@@ -168,7 +168,7 @@ describe('problems', () => {
   });
 
   test('a guide with another vocabulary is refused, and the base goes on', async () => {
-    const page = await stage.page('fail=guidance.vocabulary_mismatch');
+    const page = await stage.page('fail=session.vocabulary');
     await loadModel(page);
     await page.getByText('A second model as a guide').click();
     await page.getByLabel('Address of a GGUF file to guide').fill('https://example.org/other.gguf');

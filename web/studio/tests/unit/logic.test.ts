@@ -117,6 +117,28 @@ describe('problems', () => {
     expect(problemFrom(failing('gpu.lost')).remedy).toBe('restart-engine');
   });
 
+  test.each([
+    'gguf',
+    'quant',
+    'arch',
+    'tokenizer',
+    'chat',
+    'mix',
+    'model',
+    'session',
+    'source',
+    'download',
+    'cache',
+    'gpu',
+    'worker',
+  ])('of %s have words of their own', (family) => {
+    expect(problemFrom(failing(`${family}.new`)).title).not.toBe(problemFrom('unknown').title);
+  });
+
+  test('keep the code and the message that they came with', () => {
+    expect(problemFrom(failing('gguf.truncated'))).toMatchObject({ code: 'gguf.truncated', message: 'what was found' });
+  });
+
   test('that nobody knows still say what was found and what to do', () => {
     const problem = problemFrom('thrown text');
     expect(problem.code).toBe('unknown');

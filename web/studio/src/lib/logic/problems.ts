@@ -54,10 +54,14 @@ const ENTRIES: Readonly<Record<string, Entry>> = {
     advice: ['Restart the engine and try again.'],
     remedy: 'restart-engine',
   },
-  'gguf.too_large': {
+  'gpu.too_large': {
     title: 'The model is larger than this device allows',
-    advice: ['Choose a smaller model, or one with a smaller format such as Q4_0.'],
+    advice: ['Choose a smaller model, or a smaller format of it such as Q4_0.'],
     remedy: 'choose-model',
+  },
+  'gpu.limit': {
+    title: 'This device does not offer what the engine needs',
+    advice: ['Another browser, or a newer graphics driver, may offer more.'],
   },
   'gguf.truncated': {
     title: 'The file ends too early',
@@ -79,7 +83,7 @@ const ENTRIES: Readonly<Record<string, Entry>> = {
     advice: ['Choose another conversion of this model; the file’s vocabulary is missing or of an unknown kind.'],
     remedy: 'choose-model',
   },
-  'guidance.vocabulary_mismatch': {
+  'session.vocabulary': {
     title: 'This guide speaks another vocabulary than the model',
     advice: [
       'A model guide must share the base model’s tokens: choose one of the same family, or a fine-tuned version of it.',
@@ -90,10 +94,33 @@ const ENTRIES: Readonly<Record<string, Entry>> = {
     advice: ['Shorten the prompt, clear the conversation, or raise the context length under Sampling.'],
     remedy: 'edit-prompt',
   },
+  'session.too_many_rows': {
+    title: 'There are more guides than one model takes at once',
+    advice: ['Remove a guide, or a guide’s “against” sentence: each guide is a row, and “against” makes it two.'],
+  },
   'session.empty_prompt': {
     title: 'There is nothing to answer',
     advice: ['Write a prompt first.'],
     remedy: 'edit-prompt',
+  },
+  mix: {
+    title: 'These weights or filters cannot be mixed',
+    advice: ['Look at the weights of the guides and at the sampling settings.'],
+  },
+  chat: {
+    title: 'The file’s chat template failed',
+    advice: ['Choose another conversion of this model; its chat template cannot be used.'],
+    remedy: 'choose-model',
+  },
+  quant: {
+    title: 'The file’s weights cannot be read',
+    advice: ['The file may be damaged: fetch it again, or choose another conversion of this model.'],
+    remedy: 'choose-model',
+  },
+  model: {
+    title: 'The file contradicts itself',
+    advice: ['It may be damaged: fetch it again, or choose another conversion of this model.'],
+    remedy: 'choose-model',
   },
   session: {
     title: 'The answer could not be started',
@@ -130,6 +157,11 @@ const ENTRIES: Readonly<Record<string, Entry>> = {
   'cache.full': {
     title: 'The browser grants this site no more storage',
     advice: ['Free some disk space, or open the model from a file on disk instead of by address.'],
+    remedy: 'choose-model',
+  },
+  cache: {
+    title: 'The browser’s storage failed',
+    advice: ['Open the model from a file on disk instead of by address.'],
     remedy: 'choose-model',
   },
   worker: {

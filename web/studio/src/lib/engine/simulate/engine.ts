@@ -6,7 +6,7 @@
  *     &pace=MS                  milliseconds a token (default 60)
  *     &load=MS                  milliseconds a load takes (default 1200)
  *     &fail=CODE                the step that CODE belongs to fails: no-webgpu, gpu.unavailable, gguf.truncated,
- *                               download.interrupted, guidance.vocabulary_mismatch, session.prompt_too_long, gpu.lost
+ *                               download.interrupted, session.vocabulary, session.prompt_too_long, gpu.lost
  */
 
 import type { EngineInfo, LoadOptions, ModelInfo, RunOptions, Source } from '../port';
@@ -112,7 +112,7 @@ class SimulatedModel {
       'The prompt has 2,311 tokens under “cheerful”; the context length is 2,048.',
     );
     if (Object.values(options.guides).some(({ model }) => model !== undefined)) {
-      failFor(this.query, 'guidance.vocabulary_mismatch', 'Token 1,024 is “ the” in the base and “▁in” in the guide.');
+      failFor(this.query, 'session.vocabulary', 'Token 1,024 is “ the” in the base and “▁in” in the guide.');
     }
     return new SimulatedSession(options, pace, () =>
       failFor(this.query, 'gpu.lost', 'The device was lost: reason “unknown”.'),
