@@ -30,10 +30,11 @@ function rewrite(line) {
   process.stdout.write(`\r\x1b[2K${line.length > width + 8 ? `${line.slice(0, width - 1)}…` : line}`);
 }
 
-/** @typedef {{ progress(text: string): void, done(text?: string): void, skip(text: string): void }} Step */
+/** @typedef {{ progress(text: string): void, done(text?: string): void, skip(text: string): void,
+ *   fail(text: string): void }} Step */
 
 /**
- * Opens a step's line. `progress` rewrites it (terminal only); `done` and `skip` close it.
+ * Opens a step's line. `progress` rewrites it (terminal only); `done`, `skip` and `fail` close it.
  * @param {string} title
  * @returns {Step}
  */
@@ -58,6 +59,9 @@ export function step(title) {
     },
     skip(text) {
       close(dim('✓'), text);
+    },
+    fail(text) {
+      close(red('✗'), text);
     },
   };
 }

@@ -15,8 +15,8 @@ export function answers(program, args = ['--version']) {
  * Runs a program under a step's line. Its last line of output is shown while it runs; all of it only when it fails.
  * @param {string} program
  * @param {string[]} args
- * @param {{ step?: Step, cwd?: string, env?: NodeJS.ProcessEnv, advice?: string, missing?: string, show?: boolean }} [options]
- *   `show` passes the output through; `missing` is the advice when the program does not exist.
+ * @param {{ step?: Step, cwd?: string, env?: NodeJS.ProcessEnv, advice?: string, missing?: string, keepAll?: boolean }} [options]
+ *   `missing` is the advice when the program does not exist; `keepAll` shows the whole output on a failure, not its end.
  * @returns {Promise<string>} what it printed
  */
 export function call(program, args, options = {}) {
@@ -24,7 +24,7 @@ export function call(program, args, options = {}) {
     const child = spawn(program, args, {
       cwd: options.cwd ?? root,
       env: { ...process.env, ...options.env },
-      stdio: ['ignore', options.show ? 'inherit' : 'pipe', options.show ? 'inherit' : 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe'],
     });
     let printed = '';
     const hear = (/** @type {Buffer} */ chunk) => {
@@ -36,8 +36,8 @@ export function call(program, args, options = {}) {
           .at(-1) ?? '';
       options.step?.progress(last.trim());
     };
-    child.stdout?.on('data', hear);
-    child.stderr?.on('data', hear);
+    child.stdout.on('data', hear);
+    child.stderr.on('data', hear);
     child.on('error', (error) => {
       const gone = /** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT';
       reject(gone ? new Stop(`${program} was not found`, options.missing) : error);
@@ -46,7 +46,11 @@ export function call(program, args, options = {}) {
       if (status === 0) resolve(printed);
       else {
         const how = signal === null ? `exited with ${status}` : `was ended by ${signal}`;
-        const tail = printed.trimEnd().split('\n').slice(-60).join('\n');
+        const tail = printed
+          .trimEnd()
+          .split('\n')
+          .slice(options.keepAll ? 0 : -60)
+          .join('\n');
         const advice = [tail, options.advice].filter((text) => text !== undefined && text !== '').join('\n\n');
         reject(new Stop(`${[program, ...args].join(' ')} ${how}`, advice));
       }

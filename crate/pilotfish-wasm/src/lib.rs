@@ -4,6 +4,10 @@
 //! cross as typed arrays. Nothing here decides anything: that is the engine's work.
 
 mod error;
+#[cfg(feature = "grid")]
+mod grid;
 mod panic;
 
+#[cfg(feature = "grid")]
+pub use grid::run_grid;
 pub use panic::on_panic;

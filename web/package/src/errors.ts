@@ -60,8 +60,3 @@ export function toPlain(thrown: unknown): PlainError {
 export function fromPlain(plain: PlainError): PilotfishError {
   return new PilotfishError(plain.code, plain.message, plain.cause === undefined ? undefined : { cause: plain.cause });
 }
-
-/** Whether this is what an aborted operation throws, here or in the platform. */
-export function isAbort(thrown: unknown): boolean {
-  return thrown instanceof Error && thrown.name === 'AbortError';
-}

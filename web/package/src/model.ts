@@ -2,7 +2,7 @@ import type { Channel } from './channel';
 import { PilotfishError } from './errors';
 import type { Handle, WireGuide, WirePrompt, WireSession } from './protocol';
 import { Session } from './session';
-import type { Message, ModelInfo, Plausibility, Progress, Prompt, Sampling } from './types';
+import type { Filter, Message, ModelInfo, Progress, Prompt, Sampling } from './types';
 
 /** What steers: a sentence read by the base model itself, or a second model with the same vocabulary. */
 export type Guide =
@@ -30,14 +30,12 @@ export type SessionOptions<Name extends string = string> = Prompt &
     readonly guides?: Readonly<Record<Name, Guide>>;
     /** Divide by the sum of weights (the base's is 1) instead of adding. */
     readonly normalize?: boolean;
-    readonly plausibility?: Plausibility | null;
+    readonly filter?: Filter | null;
     /** Tokens that prompt and continuation may take together. */
     readonly contextLength?: number;
     readonly maxTokens?: number;
     /** How many steps the GPU may be ahead of what was read. A slider acts after so many. */
     readonly inFlight?: number;
-    /** How many candidates each step reports. */
-    readonly candidates?: number;
     /** Aborts the prefill; later, stops the session and makes its iteration throw the reason. */
     readonly signal?: AbortSignal;
     readonly onProgress?: (progress: Progress) => void;
@@ -105,12 +103,12 @@ export class Model {
       return { name, weight, model: guide.model.#live() };
     });
     const { temperature, topK, topP, minP, seed } = options;
-    const { normalize, plausibility, contextLength, maxTokens, inFlight, candidates } = options;
+    const { normalize, filter, contextLength, maxTokens, inFlight } = options;
     return {
       prompt: wirePrompt(options),
       guides,
       sampling: withoutUndefined({ temperature, topK, topP, minP, seed }),
-      ...withoutUndefined({ normalize, plausibility, contextLength, maxTokens, inFlight, candidates }),
+      ...withoutUndefined({ normalize, filter, contextLength, maxTokens, inFlight }),
     };
   }
 }

@@ -8,6 +8,7 @@ import type {
   CacheEntry,
   CacheUsage,
   EngineInfo,
+  Filter,
   Message,
   ModelInfo,
   Progress,
@@ -36,11 +37,10 @@ export interface WireSession {
   readonly guides: readonly WireGuide[];
   readonly sampling: Partial<Sampling>;
   readonly normalize?: boolean;
-  readonly plausibility?: { readonly row: string; readonly alpha: number } | null;
+  readonly filter?: Filter | null;
   readonly contextLength?: number;
   readonly maxTokens?: number;
   readonly inFlight?: number;
-  readonly candidates?: number;
 }
 
 /** The worker's methods: what each takes and answers. */

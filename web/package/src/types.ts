@@ -88,12 +88,17 @@ export interface Sampling {
   readonly seed: number;
 }
 
-/** Keeps only tokens to which a row gives at least `alpha` times its best token's probability. */
-export interface Plausibility {
-  /** `base` or a guide's name. */
-  readonly row: string;
-  readonly alpha: number;
-}
+/** Restricts the candidates by one row alone (`base`, or a guide's name), before the mix. */
+export type Filter = { readonly row: string } & (
+  | {
+      /** Tokens with at least this times the probability of the row's best one (contrastive decoding). */
+      readonly plausibility: number;
+      readonly topK?: never;
+      readonly topP?: never;
+    }
+  | { readonly topK: number; readonly plausibility?: never; readonly topP?: never }
+  | { readonly topP: number; readonly plausibility?: never; readonly topK?: never }
+);
 
 export interface StepOf<Guide extends string = string> {
   readonly index: number;

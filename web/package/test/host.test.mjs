@@ -62,6 +62,7 @@ class FakeEngine {
 
   model = {
     info: () => modelJson,
+    share: () => this.model,
     tokenize: (/** @type {string} */ text) => Uint32Array.from(text, (letter) => letter.charCodeAt(0)),
     detokenize: (/** @type {Uint32Array} */ ids) => String.fromCharCode(...ids),
     chat: (/** @type {string} */ json) => json,
@@ -73,15 +74,17 @@ class FakeEngine {
   engine = {
     info: () =>
       JSON.stringify({
-        adapter: { vendor: 'v', architecture: '', device: '', description: '', backend: 'webgpu' },
+        name: '',
+        driver: '',
+        backend: 'webgpu',
         software: true,
-        features: [],
-        limits: { max_buffer: 5 },
+        features: { f16: false, subgroups: true },
+        max_buffer: 5,
+        max_binding: 4,
         matvec: 'rows',
       }),
     load: async (
       /** @type {{ size: number, read(offset: number, length: number): Promise<Uint8Array> }} */ from,
-      /** @type {string} */ _options,
       /** @type {(json: string) => boolean} */ progress,
     ) => {
       let sum = 0;
@@ -102,7 +105,7 @@ class FakeEngine {
   session = {
     info: () =>
       JSON.stringify({
-        rows: [{ name: 'base', model: 'tiny', prompt_tokens: 3 }],
+        rows: [{ name: 'base', model: 0, prompt_tokens: 3 }],
         dispatches_per_step: 9,
         weight_bytes_per_step: 50,
         memory: { weights: 1, kv: 2, activations: 3 },
@@ -129,7 +132,7 @@ class FakeEngine {
         id: index,
         text: `${index} `,
         stop: null,
-        log_probs: { base: -1, mix: -2, guides: [-3, -4] },
+        log_probs: { base: -1, mix: null, guides: [-3, -4] },
         entropy: 0.5,
         kl: 0.1,
         weights: [1.5, -1],
@@ -159,7 +162,10 @@ async function opened(fake) {
       usage: async () => ({ models: 0, used: 0, quota: 0 }),
     },
     surface: async () => ({ surface: fake.surface, memory: new WebAssembly.Memory({ initial: 2 }) }),
-    open: async () => fake.engine,
+    open: async () => ({
+      engine: fake.engine,
+      adapter: { vendor: 'v', architecture: 'a', device: '', description: '' },
+    }),
   });
   const worker = Object.assign(port1, {
     terminate() {
@@ -191,6 +197,8 @@ describe('Pilotfish', () => {
     const fake = new FakeEngine();
     const { pf } = await opened(fake);
     assert.equal(pf.info.limits.maxBuffer, 5);
+    assert.deepEqual(pf.info.features, ['subgroups']);
+    assert.equal(pf.info.adapter.architecture, 'a');
     const seen = /** @type {unknown[]} */ ([]);
     const model = await pf.load(bytes(8), { onProgress: (/** @type {unknown} */ progress) => seen.push(progress) });
     assert.equal(model.info.nVocab, 8);
@@ -278,7 +286,7 @@ describe('Session', () => {
   }
 
   it('hands the options over in the words of the engine', async () => {
-    const { fake, pf, session } = await started({ seed: 3, plausibility: { row: 'base', alpha: 0.1 } });
+    const { fake, pf, session } = await started({ seed: 3, filter: { row: 'base', plausibility: 0.1 } });
     const [line = ''] = fake.log;
     assert.deepEqual(JSON.parse(line.replace(/^session /, '').replace(/ \+0$/, '')), {
       prompt: { text: 'Hello' },
@@ -287,10 +295,10 @@ describe('Session', () => {
         { name: 'cold', weight: -1, context: 'Be cold.', against: 'Be.' },
       ],
       sampling: { top_k: 5, seed: 3 },
-      plausibility: { row: 'base', alpha: 0.1 },
+      filter: { row: 'base', kind: 'plausibility', alpha: 0.1 },
       max_tokens: 9,
     });
-    assert.equal(session.info.rows[0].promptTokens, 3);
+    assert.deepEqual(session.info.rows, [{ name: 'base', model: 'tiny', promptTokens: 3 }]);
   });
 
   it('hands each guide model over once', async () => {
@@ -320,6 +328,7 @@ describe('Session', () => {
     const { fake, pf, session } = await started();
     const first = await session.next();
     assert.deepEqual(first.logProbs.guides, { warm: -3, cold: -4 });
+    assert.equal(first.logProbs.mix, Number.NEGATIVE_INFINITY);
     assert.deepEqual(first.weights, { warm: 1.5, cold: -1 });
     assert.deepEqual(first.candidates[0].guides, { warm: -3, cold: -4 });
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -353,7 +362,7 @@ describe('Session', () => {
     session.setWeight('cold', 2);
     session.setSampling({ temperature: 0.7, minP: 0.1 });
     await session.next();
-    assert.deepEqual(fake.log.slice(1), ['weight 1 2', 'sampling {"temperature":0.7,"min_p":0.1}']);
+    assert.deepEqual(fake.log.slice(1), ['weight 1 2', 'sampling {"top_k":5,"temperature":0.7,"min_p":0.1}']);
     assert.throws(() => session.setWeight('hot', 1), code('argument.invalid'));
     assert.throws(() => session.setWeight('warm', Number.NaN), code('argument.invalid'));
     session.setSampling({ temperature: -1 });

@@ -1,19 +1,31 @@
 /** The engine's JSON (snake_case, guides by position) to the package's types (camelCase, guides by name), and back. */
 
 import type { WireSession } from '../protocol';
-import type { EngineInfo, ModelInfo, Progress, Sampling, SessionInfo, Step } from '../types';
+import type { EngineInfo, Filter, ModelInfo, Progress, Sampling, SessionInfo, Step } from '../types';
 
 interface WireEngineInfo {
-  adapter: EngineInfo['adapter'];
+  name: string;
+  driver: string;
+  backend: string;
   software: boolean;
-  features: string[];
-  limits: Record<string, number>;
+  features: Record<string, boolean>;
+  max_buffer: number;
+  max_binding: number;
   matvec: string;
 }
 
-export function engineInfo(json: string): EngineInfo {
-  const { adapter, software, features, limits, matvec } = JSON.parse(json) as WireEngineInfo;
-  return { adapter, software, features, matvec, limits: mapKeys(limits, camel) };
+/** What a browser says about an adapter; wgpu passes on only its description. */
+export type AdapterInfo = Omit<EngineInfo['adapter'], 'backend'>;
+
+export function engineInfo(json: string, adapter: AdapterInfo): EngineInfo {
+  const wire = JSON.parse(json) as WireEngineInfo;
+  return {
+    adapter: { ...adapter, backend: wire.backend },
+    software: wire.software,
+    features: Object.keys(wire.features).filter((feature) => wire.features[feature]),
+    limits: { maxBuffer: wire.max_buffer, maxBinding: wire.max_binding },
+    matvec: wire.matvec,
+  };
 }
 
 interface WireModelInfo {
@@ -52,17 +64,22 @@ export function modelInfo(json: string): ModelInfo {
 }
 
 interface WireSessionInfo {
-  rows: { name: string; model: string; prompt_tokens: number }[];
+  rows: { name: string; model: number; prompt_tokens: number }[];
   dispatches_per_step: number;
   weight_bytes_per_step: number;
   memory: { weights: number; kv: number; activations: number };
   context_length: number;
 }
 
-export function sessionInfo(json: string): SessionInfo {
+/** @param models names of the base's and the guides' models, as the engine counts them */
+export function sessionInfo(json: string, models: readonly string[]): SessionInfo {
   const wire = JSON.parse(json) as WireSessionInfo;
   return {
-    rows: wire.rows.map(({ name, model, prompt_tokens }) => ({ name, model, promptTokens: prompt_tokens })),
+    rows: wire.rows.map(({ name, model, prompt_tokens }) => ({
+      name,
+      model: models[model] ?? '',
+      promptTokens: prompt_tokens,
+    })),
     dispatchesPerStep: wire.dispatches_per_step,
     weightBytesPerStep: wire.weight_bytes_per_step,
     memory: wire.memory,
@@ -70,41 +87,53 @@ export function sessionInfo(json: string): SessionInfo {
   };
 }
 
+/** JSON has no infinity: null stands for the log of nothing. */
+type WireLog = number | null;
+
+interface WireLogProbs {
+  base: WireLog;
+  mix: WireLog;
+  guides: WireLog[];
+}
+
 interface WireStep {
   index: number;
   id: number;
   text: string;
   stop: Step['stop'];
-  log_probs: { base: number; mix: number; guides: number[] };
+  log_probs: WireLogProbs;
   entropy: number;
   kl: number;
   weights: number[];
   temperature: number;
-  candidates: { id: number; text: string; base: number; mix: number; guides: number[] }[];
+  candidates: ({ id: number; text: string } & WireLogProbs)[];
 }
 
 /** @param guides names in the order in which the engine has them */
 export function step(json: string, guides: readonly string[]): Step {
   const wire = JSON.parse(json) as WireStep;
-  const byName = (values: number[]) =>
-    Object.fromEntries(guides.map((name, index) => [name, values[index] ?? Number.NaN]));
+  const named = <T>(values: T[]) => Object.fromEntries(guides.map((name, index) => [name, values[index]]));
+  const log = (value: WireLog | undefined) => value ?? Number.NEGATIVE_INFINITY;
+  const logs = ({ base, mix, guides: each }: WireLogProbs) => ({
+    base: log(base),
+    mix: log(mix),
+    guides: named(each.map(log)) as Record<string, number>,
+  });
   const { index, id, text, stop, entropy, kl, temperature } = wire;
   return {
     index,
     id,
     text,
     stop,
-    logProbs: { base: wire.log_probs.base, mix: wire.log_probs.mix, guides: byName(wire.log_probs.guides) },
+    logProbs: logs(wire.log_probs),
     entropy,
     kl,
-    weights: byName(wire.weights),
+    weights: named(wire.weights) as Record<string, number>,
     temperature,
     candidates: wire.candidates.map((candidate) => ({
       id: candidate.id,
       text: candidate.text,
-      base: candidate.base,
-      mix: candidate.mix,
-      guides: byName(candidate.guides),
+      ...logs(candidate),
     })),
   };
 }
@@ -120,18 +149,23 @@ export function samplingJson(sampling: Partial<Sampling>): string {
 
 /** @param modelIndex where a guide's model stands in the list that goes beside the options */
 export function sessionJson(options: WireSession, modelIndex: ReadonlyMap<number, number>): string {
-  const { prompt, guides, sampling, ...rest } = options;
+  const { prompt, guides, sampling, filter, ...rest } = options;
   return JSON.stringify({
     prompt,
     guides: guides.map(({ model, ...guide }) =>
       model === undefined ? guide : { name: guide.name, weight: guide.weight, model: modelIndex.get(model) },
     ),
     sampling: mapKeys(sampling, snake),
+    filter: filter === undefined || filter === null ? null : filterJson(filter),
     ...mapKeys(rest, snake),
   });
 }
 
-const camel = (name: string) => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+function filterJson({ row, plausibility, topK, topP }: Filter): object {
+  if (plausibility !== undefined) return { row, kind: 'plausibility', alpha: plausibility };
+  return topK !== undefined ? { row, kind: 'top_k', k: topK } : { row, kind: 'top_p', p: topP };
+}
+
 const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
 function mapKeys<V>(record: Readonly<Record<string, V>> | object, rename: (name: string) => string): Record<string, V> {

@@ -5,10 +5,11 @@
 
 import type { Cache } from '../cache/cache';
 import { absorb, sha256 } from '../cache/sha256';
-import { isAbort, PilotfishError, toPlain } from '../errors';
+import { PilotfishError, toPlain } from '../errors';
 import type { Answer, FromWorker, Handle, Method, Params, Port, ToWorker, WireSource } from '../protocol';
-import type { Progress } from '../types';
+import type { Progress, Sampling } from '../types';
 import {
+  type AdapterInfo,
   engineInfo,
   modelInfo,
   progress as readProgress,
@@ -25,7 +26,7 @@ export interface Surroundings {
   /** Instantiates the module. */
   surface(): Promise<{ readonly surface: Surface; readonly memory: WebAssembly.Memory }>;
   /** Opens the engine as the options say. */
-  open(surface: Surface, options: Params<'open'>): Promise<WasmEngine>;
+  open(surface: Surface, options: Params<'open'>): Promise<{ engine: WasmEngine; adapter: AdapterInfo }>;
 }
 
 interface Call {
@@ -36,7 +37,9 @@ interface Call {
 interface HeldSession {
   readonly session: WasmSession;
   readonly guides: readonly string[];
-  /** The last step asked for: steps are answered one after another, however fast they are asked for. */
+  /** As last set: the engine takes all settings together, the page may change one. */
+  sampling: Partial<Sampling>;
+  /** What was asked for last: the engine does one thing after another, however fast they are asked for. */
   tail: Promise<unknown>;
 }
 
@@ -81,8 +84,8 @@ export class Host {
       const handle = this.#handlers[method] as (params: unknown, call: Call) => unknown;
       this.#say({ id, answer: await handle(params, call) });
     } catch (error) {
-      // The page has already rejected what it aborted.
-      if (!isAbort(error) || !abort.signal.aborted) this.#say({ id, error: toPlain(error) });
+      // After an abort nobody listens: the page has rejected the call already.
+      this.#say({ id, error: toPlain(error) });
     } finally {
       this.#calls.delete(id);
     }
@@ -96,14 +99,14 @@ export class Host {
     open: async (params) => {
       const { surface, memory } = await this.#around.surface();
       surface.on_panic((message) => this.crash(new PilotfishError('internal', `the engine panicked: ${message}`)));
-      const engine = await this.#around.open(surface, params);
+      const { engine, adapter } = await this.#around.open(surface, params);
       this.#engine = { surface, memory, engine };
-      return engineInfo(engine.info());
+      return engineInfo(engine.info(), adapter);
     },
 
     load: async ({ source, sha256: expected, cache }, call) => {
       const blob = await this.#blob(source, expected, cache, call);
-      const model = await this.#open().engine.load(blobReader(blob), '{}', this.#reporter(call));
+      const model = await this.#open().engine.load(blobReader(blob), this.#reporter(call));
       if (call.signal.aborted) {
         model.free();
         call.signal.throwIfAborted();
@@ -124,42 +127,49 @@ export class Host {
       const { surface, engine } = this.#open();
       const handles = [...new Set(options.guides.flatMap((guide) => (guide.model === undefined ? [] : [guide.model])))];
       const json = sessionJson(options, new Map(handles.map((handle, index) => [handle, index])));
-      const guideModels = handles.map((handle) => this.#model(handle));
-      const session = await surface.Session.create(engine, this.#model(model), json, guideModels, this.#reporter(call));
+      const base = this.#model(model);
+      const models = handles.map((handle) => this.#model(handle));
+      const names = [base, ...models].map((one) => modelInfo(one.info()).name);
+      const shared = models.map((one) => one.share());
+      const session = await surface.Session.create(engine, base, json, shared, this.#reporter(call));
       if (call.signal.aborted) {
         session.free();
         call.signal.throwIfAborted();
       }
       const guides = options.guides.map((guide) => guide.name);
-      const handle = this.#keep(this.#sessions, { session, guides, tail: Promise.resolve() });
-      return { handle, info: sessionInfo(session.info()) };
+      const handle = this.#keep(this.#sessions, {
+        session,
+        guides,
+        sampling: options.sampling,
+        tail: Promise.resolve(),
+      });
+      return { handle, info: sessionInfo(session.info(), names) };
     },
 
-    next: async ({ session: handle }) => {
-      const held = this.#session(handle);
-      const mine = held.tail.then(async () => {
+    next: ({ session }) =>
+      this.#inTurn(session, async (held) => {
         const json = await held.session.next();
         return json === undefined ? undefined : step(json, held.guides);
-      });
-      held.tail = mine.catch(() => undefined);
-      return mine;
-    },
+      }),
 
-    setWeight: ({ session: handle, guide, weight }) => {
-      const { session, guides } = this.#session(handle);
-      session.set_weight(guides.indexOf(guide), weight);
-    },
+    setWeight: ({ session, guide, weight }) =>
+      this.#inTurn(session, (held) => held.session.set_weight(held.guides.indexOf(guide), weight)),
 
-    setSampling: ({ session, sampling }) => this.#session(session).session.set_sampling(samplingJson(sampling)),
-    stop: ({ session }) => this.#session(session).session.stop(),
+    setSampling: ({ session, sampling }) =>
+      this.#inTurn(session, (held) => {
+        const all = { ...held.sampling, ...sampling };
+        held.session.set_sampling(samplingJson(all));
+        held.sampling = all;
+      }),
+
+    stop: ({ session }) => this.#inTurn(session, (held) => held.session.stop()),
 
     disposeSession: async ({ session: handle }) => {
       const held = this.#sessions.get(handle);
       if (held === undefined) return;
+      const freed = this.#inTurn(handle, ({ session }) => session.free());
       this.#sessions.delete(handle);
-      held.session.stop();
-      await held.tail; // freeing what a running step borrows would be an error
-      held.session.free();
+      await freed;
     },
 
     cacheList: () => this.#around.cache.list(),
@@ -215,9 +225,12 @@ export class Host {
     return model;
   }
 
-  #session(handle: Handle): HeldSession {
+  /** Does something with a session when all that was asked before is done: a running step has it borrowed. */
+  async #inTurn<T>(handle: Handle, work: (held: HeldSession) => T | Promise<T>): Promise<T> {
     const held = this.#sessions.get(handle);
     if (held === undefined) throw new PilotfishError('closed', 'the session was disposed of');
-    return held;
+    const mine = held.tail.then(() => work(held));
+    held.tail = mine.catch(() => undefined);
+    return mine;
   }
 }

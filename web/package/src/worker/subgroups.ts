@@ -4,19 +4,9 @@
  * when wgpu can ask.
  */
 
-export interface Subgroups {
-  readonly subgroups: boolean;
-  readonly subgroup_min_size?: number | undefined;
-  readonly subgroup_max_size?: number | undefined;
-}
-
-/** What the adapter that the engine will get says about subgroups; null where there is no adapter. */
-export async function lookAtAdapter(power: GPUPowerPreference): Promise<Subgroups | null> {
-  const adapter = await navigator.gpu.requestAdapter({ powerPreference: power });
-  if (adapter === null) return null;
-  if (!adapter.features.has('subgroups')) return { subgroups: false };
-  const { subgroupMinSize, subgroupMaxSize } = adapter.info;
-  return { subgroups: true, subgroup_min_size: subgroupMinSize, subgroup_max_size: subgroupMaxSize };
+/** The adapter that the engine will get, or null where there is none. */
+export function adapterFor(power: GPUPowerPreference): Promise<GPUAdapter | null> {
+  return navigator.gpu.requestAdapter({ powerPreference: power });
 }
 
 /** Runs `work`, in which every device is requested with `subgroups`. */

@@ -7,6 +7,8 @@ export type WireProgress = (json: string) => boolean;
 
 export interface WasmModel {
   info(): string;
+  /** Another handle to the same model; giving it away consumes it. */
+  share(): WasmModel;
   tokenize(text: string, special: boolean): Uint32Array;
   detokenize(ids: Uint32Array): string;
   chat(messages: string): string;
@@ -15,7 +17,7 @@ export interface WasmModel {
 
 export interface WasmEngine {
   info(): string;
-  load(source: ByteSource, options: string, progress: WireProgress): Promise<WasmModel>;
+  load(source: ByteSource, progress: WireProgress): Promise<WasmModel>;
   free(): void;
 }
 
