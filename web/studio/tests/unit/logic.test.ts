@@ -31,6 +31,10 @@ describe('a token', () => {
     expect(tokenRecord(step).shift).toBe(2);
   });
 
+  test('is not called shifted while every fader stands at 0', () => {
+    expect(tokenRecord({ ...step, weights: { cheerful: 0 } })).toMatchObject({ shift: 0, kl: 0 });
+  });
+
   test('drawn from beyond the listed candidates is listed last, and marked', () => {
     const rows = candidateRows(step, guides);
     expect(rows.map((row) => [row.id, row.chosen])).toEqual([

@@ -22,14 +22,21 @@ export interface TokenRecord {
 }
 
 export function tokenRecord(step: Step): TokenRecord {
+  // With every fader at 0 no guide moved anything; what differs then is the temperature's doing, or rounding.
+  const guided = Object.values(step.weights).some((weight) => weight !== 0);
   return {
     index: step.index,
     id: step.id,
     text: step.text,
-    shift: step.logProbs.mix - step.logProbs.base,
-    kl: step.kl,
+    shift: guided ? step.logProbs.mix - step.logProbs.base : 0,
+    kl: guided ? step.kl : 0,
     step,
   };
+}
+
+/** Whether part of a token's shift is the temperature's: the mix is reported at it (at 1 when it is 0), the base at 1. */
+export function shiftedByTemperature({ temperature }: Step): boolean {
+  return temperature !== 0 && temperature !== 1;
 }
 
 export interface Timing {

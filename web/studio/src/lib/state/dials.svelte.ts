@@ -10,11 +10,15 @@ export interface DialRange {
   readonly initial: number;
 }
 
+/**
+ * The engine reports the base at temperature 1 and the mix at the chosen one, before filters. So the dials start at
+ * temperature 1, where every colour is the guides' doing, and leave the choosing of good tokens to min-p.
+ */
 export const DIALS = {
-  temperature: { min: 0, max: 2, step: 0.05, initial: 0.8 },
+  temperature: { min: 0, max: 2, step: 0.05, initial: 1 },
   topK: { min: 0, max: 200, step: 1, initial: 0 },
   topP: { min: 0.05, max: 1, step: 0.01, initial: 1 },
-  minP: { min: 0, max: 0.5, step: 0.01, initial: 0.02 },
+  minP: { min: 0, max: 0.5, step: 0.01, initial: 0.1 },
   maxTokens: { min: 1, max: 4096, step: 1, initial: 200 },
   contextLength: { min: 128, max: 131_072, step: 128, initial: 2048 },
 } as const satisfies Record<string, DialRange>;

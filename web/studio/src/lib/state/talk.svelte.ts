@@ -116,6 +116,7 @@ export class Talk {
         if (step.stop) turn.stop = step.stop;
       }
       turn.stop ??= 'stopped';
+      if (turn.tokens.length === 0) this.#takeBack(turn);
     } catch (error) {
       this.#fail(turn, error);
     } finally {
@@ -165,9 +166,7 @@ export class Talk {
       turn.problem = lost ? null : problem;
       turn.stop = 'stopped';
     } else {
-      // Nothing was said: the prompt goes back to where it can be changed.
-      this.#drop(turn);
-      if (this.draft === '') this.draft = turn.prompt;
+      this.#takeBack(turn);
       this.problem = lost ? null : problem;
     }
     if (lost) this.onEngineLost(error);
@@ -184,6 +183,12 @@ export class Talk {
     } catch {
       // The engine may be gone already, and then so is the session.
     }
+  }
+
+  /** Nothing was said: the prompt goes back to where it can be changed. */
+  #takeBack(turn: Turn): void {
+    this.#drop(turn);
+    if (this.draft === '') this.draft = turn.prompt;
   }
 
   #drop(turn: Turn): void {

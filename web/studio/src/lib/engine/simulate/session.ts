@@ -76,7 +76,7 @@ export class SimulatedSession implements Omit<
       guides.reduce((z, guide) => z + guide.weight * ((guide.logProbs[i] ?? 0) - base), base),
     );
     const mix = logSoftmax(mixed.map((z) => z / Math.max(temperature, 0.05)));
-    const base = logSoftmax(place.base.map((z) => z / Math.max(temperature, 0.05)));
+    const base = place.base;
     const chosen = this.#sample(mix, index);
     const under = (i: number): Record<string, number> =>
       Object.fromEntries(guides.map((guide) => [guide.name, guide.logProbs[i] ?? 0]));
