@@ -131,7 +131,6 @@ impl Error {
             Self::Quant(error) => error.code(),
             Self::Chat(error) => error.code(),
             Self::Tokenizer(error) => error.code(),
-            Self::Chat(error) => error.code(),
             Self::Mix(error) => error.code(),
             Self::Source(error) => error.code(),
             Self::Aborted => "aborted",
