@@ -4,7 +4,6 @@
 // every position grows by one. ring: slot `step % slots` of slot_words words, as in `ops/finish.rs`. radix: zeroed.
 // One workgroup in all; SIZE is at least REPORT + 2.
 #const SIZE = 256
-#const TERMS = 1
 #const REPORT = 1
 #const CANDIDATES = 10
 #import mix_state
@@ -127,7 +126,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
 
     var own = own_best(lane);
-    for (var c = 0u; c < CANDIDATES; c++) {
+    for (var c = 0u; c < max(params.candidates, 1u); c++) {
         let turn = (c % 2u) * SIZE;
         offers[turn + lane] = own.xy;
         workgroupBarrier();
@@ -168,8 +167,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         work[0] = step + 1u;
     }
     let weights_at = out + HEADER;
-    let rows_at = weights_at + TERMS;
-    for (var t = lane; t < TERMS; t += SIZE) {
+    let rows_at = weights_at + params.n_terms;
+    for (var t = lane; t < params.n_terms; t += SIZE) {
         ring[weights_at + t] = controls[WEIGHTS + t];
     }
     for (var r = lane; r < REPORT; r += SIZE) {

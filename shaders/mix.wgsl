@@ -9,7 +9,6 @@
 // selected); PICK draws here, because no filter on z follows.
 // One workgroup does `chunk` ids; each invocation loops over every SIZE-th of them, so one barrier is enough.
 #const SIZE = 64
-#const TERMS = 1
 #const REPORT = 1
 #import mix_state
 #import mix_logits
@@ -36,7 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     var bad = 0u;
     var spread = 0.0;
-    for (var r = 0u; r < REPORT; r++) {
+    for (var r = 0u; r < params.n_reported; r++) {
         let row = reported_row(r);
         var top = MASKED;
         for (var id = first + lane; id < end; id += SIZE) {
@@ -61,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var scale = 1.0;
     if controls[NORMALIZE] == 1u {
         var sum = 0.0;
-        for (var t = 0u; t < TERMS; t++) {
+        for (var t = 0u; t < params.n_terms; t++) {
             sum += control(WEIGHTS + t);
         }
         scale = 1.0 / sum;
@@ -83,7 +82,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var id = first + lane; id < end; id += SIZE) {
         var kept = is_possible(logit(reported_row(0u), id));
         var z = 0.0;
-        for (var t = 0u; t < TERMS; t++) {
+        for (var t = 0u; t < params.n_terms; t++) {
             let weight = control(WEIGHTS + t);
             if weight != 0.0 {
                 let row = term_row(t);

@@ -15,6 +15,9 @@ struct Params {
     selection: u32,   // which radix selection this dispatch works on
     level: u32,       // its digit, 0 the highest
     lanes: u32,       // invocations of a workgroup of `mix`
+    n_terms: u32,     // loops run to these, not to constants: unrolled, they compile for seconds on SwiftShader
+    n_reported: u32,  // REPORT
+    pad: vec2<u32>,
     terms: array<vec4<u32>, 4>,     // the row of each term
     reported: array<vec4<u32>, 4>,  // rows whose log-probs are reported, the base first
     batch_at: array<vec4<u32>, 4>,  // where each decode batch begins, in vec4s

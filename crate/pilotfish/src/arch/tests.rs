@@ -234,9 +234,12 @@ fn an_unknown_architecture_is_refused_naming_those_that_work() {
     }
 }
 
+/// How a model is broken, the code that follows, and what the message names.
+type Break = (fn(&mut Model), &'static str, &'static str);
+
 #[test]
 fn what_contradicts_itself_is_refused_by_name() {
-    let cases: [(fn(&mut Model), &str, &str); 14] = [
+    let cases: [Break; 14] = [
         (
             |m| m.remove("blk.1.ffn_up.weight"),
             "arch.missing_tensor",

@@ -80,13 +80,9 @@ impl Engine {
     /// Opens the GPU and, unless told, measures which matrix-vector kernel suits it. `now` gives seconds from any origin.
     pub async fn open(options: &EngineOptions, now: &dyn Fn() -> f64) -> Result<Self> {
         let gpu = Rc::new(Gpu::open(&options.gpu).await?);
-        let (shape, calibration) = match options.matvec {
-            Some(shape) => (shape, None),
-            None => {
-                let measured = calibrate(&gpu, now).await?;
-                (measured.shape, Some(measured))
-            }
-        };
+        let calibration = if options.matvec.is_some() { None } else { Some(calibrate(&gpu, now).await?) };
+        let measured = calibration.as_ref().map(|measured| measured.shape);
+        let shape = options.matvec.or(measured).unwrap_or_else(|| MatvecShape::guess(&gpu));
         Ok(Self { gpu, shape, calibration })
     }
 

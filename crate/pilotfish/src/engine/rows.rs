@@ -110,17 +110,25 @@ impl Rows {
 /// `prompt` with `context` before it: in front of a conversation's system message, or of a plain text.
 fn with_context(prompt: &Prompt, context: &str) -> Result<Prompt> {
     match prompt {
-        Prompt::Text(text) => Ok(Prompt::Text(if context.is_empty() { text.clone() } else { format!("{context}\n\n{text}") })),
+        Prompt::Text(text) => Ok(Prompt::Text(join(context, text))),
         Prompt::Chat(messages) => {
             let mut messages = messages.clone();
             match messages.first_mut() {
                 Some(first) if first.role == Role::System => {
-                    first.content = format!("{context}\n\n{}", first.content).trim().to_owned();
+                    first.content = join(context, &first.content);
                 }
                 _ => messages.insert(0, Message { role: Role::System, content: context.to_owned() }),
             }
             Ok(Prompt::Chat(messages))
         }
         Prompt::Ids(_) => Err(Error::ContextNeedsText),
+    }
+}
+
+/// Two paragraphs, or the one that is there.
+fn join(context: &str, text: &str) -> String {
+    match (context, text) {
+        ("", only) | (only, "") => only.to_owned(),
+        _ => format!("{context}\n\n{text}"),
     }
 }

@@ -35,12 +35,11 @@ pub async fn score(
     let mut scores = Scores { logprobs: Vec::new(), top: Vec::new(), logsumexp: f32::NAN };
     let take = |position: usize, logits: &[f32]| {
         let normaliser = logsumexp(logits);
-        match ids.get(position + 1) {
-            Some(next) => scores.logprobs.push((f64::from(logits[*next as usize]) - normaliser) as f32),
-            None => {
-                scores.logsumexp = normaliser as f32;
-                scores.top = highest(logits, top);
-            }
+        if let Some(next) = ids.get(position + 1) {
+            scores.logprobs.push((f64::from(logits[*next as usize]) - normaliser) as f32);
+        } else {
+            scores.logsumexp = normaliser as f32;
+            scores.top = highest(logits, top);
         }
     };
     each_logits(engine, model, ids, take, progress).await?;

@@ -8,7 +8,7 @@
 //!   `override` constants cannot size a function's arrays.
 //! * `#unroll i NAME` .. `#end` repeats the lines between NAME times (a `#const` above, or a number), `$i` being 0, 1, ...
 //!   It exists because software adapters keep an array that a loop indexes in memory: the same matrix-vector product took
-//!   2.3 times as long on SwiftShader (2026-11-22) with arrays as with unrolled scalars.
+//!   2.3 times as long on `SwiftShader` (2026-11-22) with arrays as with unrolled scalars.
 //!
 //! `enable` lines are moved to the top of the module, where WGSL wants them. The build script uses this same file to put
 //! together and validate every combination, so a bad shader fails the build.

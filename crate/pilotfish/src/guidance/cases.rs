@@ -4,6 +4,7 @@ use super::twin::Step;
 use super::{FilterKind, MixError, MixRule, Mixer, MixerPlan, RowFilter, Sampling, Telemetry, Term};
 use crate::gpu::{Gpu, GpuError, StepShape, record};
 use crate::ops::grid::{Case, Comparison};
+use crate::ops::mixing::Spread;
 use crate::ops::mixing::lab::{Kind, rows_of};
 
 /// Where a second decode batch begins, in bytes.
@@ -18,14 +19,15 @@ struct Setup {
     rule: MixRule,
     sampling: Sampling,
     steps: u32,
+    spread: Spread,
 }
 
 impl Setup {
     fn name(&self) -> String {
-        let Self { vocab, rows, kind, rule, sampling, steps } = self;
+        let Self { vocab, rows, kind, rule, sampling, steps, spread } = self;
         let filter = rule.filter.map_or("none".to_owned(), |filter| format!("{:?}", filter.kind).replace(' ', ""));
         format!(
-            "mixer/vocab={vocab}/rows={rows}/kind={kind:?}/normalize={}/filter={filter}/T={}/k={}/p={}/min_p={}/steps={steps}",
+            "mixer/vocab={vocab}/rows={rows}/kind={kind:?}/normalize={}/filter={filter}/T={}/k={}/p={}/min_p={}/steps={steps}/{spread:?}",
             rule.normalize, sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p
         )
     }
@@ -57,7 +59,7 @@ impl Setup {
         batches[..12].copy_from_slice(&[2, 2, 1, 0, 9, 0, 4, 0, 9, 1, 4, 0]);
         batches[64..].copy_from_slice(&[1, 1, 1, 0, 9, 0, 4, 0]);
         let batches = gpu.storage_of("batches", &batches)?;
-        let mixer = Mixer::new(
+        let mixer = Mixer::spread(
             gpu,
             &MixerPlan {
                 vocab: self.vocab as u32,
@@ -72,6 +74,7 @@ impl Setup {
                 batch_offsets: vec![0, SECOND],
                 slots: self.steps,
             },
+            self.spread,
         )?;
         for _ in 0..self.steps {
             step(gpu, &mixer);
@@ -150,11 +153,20 @@ fn rule(rows: usize) -> MixRule {
 
 pub(crate) fn cases() -> Vec<Case> {
     let warm = Sampling { temperature: 0.8, seed: 0x1234_5678_9abc_def0, ..Sampling::default() };
-    let plain = |vocab, rows| Setup { vocab, rows, kind: Kind::Random, rule: rule(rows), sampling: warm, steps: 4 };
+    let plain = |vocab, rows| Setup {
+        vocab,
+        rows,
+        kind: Kind::Random,
+        rule: rule(rows),
+        sampling: warm,
+        steps: 4,
+        spread: Spread::Narrow,
+    };
     let mut setups = Vec::new();
     for (vocab, rows) in [(1, 1), (2, 2), (255, 3), (256, 1), (257, 8), (1000, 3), (49_152, 2), (49_152, 8)] {
         setups.push(plain(vocab, rows));
         setups.push(Setup { sampling: Sampling::greedy(), ..plain(vocab, rows) });
+        setups.push(Setup { spread: Spread::Wide, ..plain(vocab, rows) });
     }
     let samplings = [
         Sampling { temperature: 0.0, top_k: 5, ..warm },
@@ -170,7 +182,7 @@ pub(crate) fn cases() -> Vec<Case> {
         for sampling in samplings {
             setups.push(Setup { kind, sampling, ..plain(1000, 2) });
         }
-        setups.push(Setup { kind, sampling: samplings[7], ..plain(49_152, 3) });
+        setups.push(Setup { kind, sampling: samplings[7], spread: Spread::Wide, ..plain(49_152, 3) });
     }
     let filters = [
         FilterKind::Plausibility { alpha: 0.1 },
@@ -248,8 +260,15 @@ mod tests {
     fn a_weight_written_between_steps_acts_from_the_next_step() {
         let gpu =
             pollster::block_on(Gpu::open(&crate::gpu::GpuOptions::default())).expect("a Vulkan driver is installed");
-        let setup =
-            Setup { vocab: 1000, rows: 2, kind: Kind::Random, rule: rule(2), sampling: Sampling::default(), steps: 8 };
+        let setup = Setup {
+            vocab: 1000,
+            rows: 2,
+            kind: Kind::Random,
+            rule: rule(2),
+            sampling: Sampling::default(),
+            steps: 8,
+            spread: Spread::Narrow,
+        };
         let rows = setup.logits();
         let logits = gpu.storage_of("logits", &rows.concat()).expect("it fits");
         let batches = gpu.storage_of("batches", &[0u32; 8]).expect("it fits");

@@ -5,7 +5,7 @@ use super::{FilterKind, MixError, MixRule, RowFilter, Sampling, TelemetryLayout}
 use crate::gpu::{Dispatch, Gpu};
 use crate::ops::finish::finish;
 use crate::ops::mix::{Mix, RowKeep};
-use crate::ops::mixing::{Controls, MOST, MOST_ROWS, MOST_VOCAB, MixBuffers, MixShape, Mixing};
+use crate::ops::mixing::{Controls, MOST, MOST_ROWS, MOST_VOCAB, MixBuffers, MixShape, Mixing, Spread};
 use crate::ops::pick::pick;
 use crate::ops::row_max::row_max;
 use crate::ops::select::{Selection, select};
@@ -81,6 +81,11 @@ const KEEPS: [RowKeep; 4] =
 impl Mixer {
     /// Checks the plan, makes buffers and dispatches, and writes the settings. The next step is step 0.
     pub fn new(gpu: &Gpu, plan: &MixerPlan<'_>) -> crate::Result<Self> {
+        Self::spread(gpu, plan, if gpu.info().software { Spread::Narrow } else { Spread::Wide })
+    }
+
+    /// As [`Mixer::new`], with the kernels' shape given.
+    pub(super) fn spread(gpu: &Gpu, plan: &MixerPlan<'_>, spread: Spread) -> crate::Result<Self> {
         plan.validate()?;
         let shape = MixShape {
             vocab: plan.vocab,
@@ -90,8 +95,10 @@ impl Mixer {
             candidates: plan.candidates,
             slots: plan.slots,
             batch_at: plan.batch_offsets.iter().map(|offset| (offset / 16) as u32).collect(),
-            groups: MixShape::groups_for(plan.vocab, gpu.info().software),
-        };
+            groups: 1,
+            finish_lanes: 64,
+        }
+        .spread(spread);
         let buffers = MixBuffers::new(gpu, &shape)?;
         let mixing = Mixing { shape: &shape, buffers: &buffers, logits: plan.logits, batches: plan.batches };
         let mix = |keep| -> crate::Result<[Dispatch; 2]> {

@@ -271,10 +271,10 @@ impl Recorder<'_> {
         }
         for (at, layer) in weights.layers.iter().enumerate() {
             self.attention(phase, at, layer, batch, tokens, &mut steps)?;
-            steps.push(self.norm(Some(layer.post_attn_norm.as_ref()), &layer.ffn_norm)?);
+            steps.push(self.add_norm(layer.post_attn_norm.as_ref(), &layer.ffn_norm)?);
             self.feed_forward(layer, tokens, &mut steps)?;
             let next = weights.layers.get(at + 1).map_or(&weights.output_norm, |next| &next.attn_norm);
-            steps.push(self.norm(Some(layer.post_ffn_norm.as_ref()), next)?);
+            steps.push(self.add_norm(layer.post_ffn_norm.as_ref(), next)?);
         }
         Ok(steps)
     }
@@ -286,9 +286,12 @@ impl Recorder<'_> {
     }
 
     /// `x += y` (with the gain of y's own norm, if it has one), `h = norm(x)`.
-    fn norm(&self, residual: Option<Option<&wgpu::Buffer>>, gain: &wgpu::Buffer) -> Result<Dispatch, GpuError> {
-        let Buffers { x, y, h, .. } = self.buffers;
-        let residual = residual.map(|post_gain| (y, post_gain));
+    fn add_norm(&self, post_gain: Option<&wgpu::Buffer>, gain: &wgpu::Buffer) -> Result<Dispatch, GpuError> {
+        self.norm(Some((&self.buffers.y, post_gain)), gain)
+    }
+
+    fn norm(&self, residual: Option<(&wgpu::Buffer, Option<&wgpu::Buffer>)>, gain: &wgpu::Buffer) -> Result<Dispatch, GpuError> {
+        let Buffers { x, h, .. } = self.buffers;
         let ModelSpec { hidden, norm_eps, .. } = *self.plan.spec;
         Norm { n: hidden, eps: norm_eps, x, residual, gain, h }.dispatch(self.gpu)
     }

@@ -286,10 +286,10 @@ impl Uploads<'_> {
             if total > most && run.len() > 1 {
                 // Too large together: each tensor by itself.
                 for part in run {
-                    let mut alone = self.stack(label, &[part])?;
-                    alone.iter_mut().for_each(|projection| projection.column += column);
+                    for alone in self.stack(label, &[part])? {
+                        made.push(Projection { column: column + alone.column, ..alone });
+                    }
                     column += tensors[part.0].rows() as u32;
-                    made.extend(alone);
                 }
                 continue;
             }

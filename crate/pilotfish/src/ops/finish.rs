@@ -14,11 +14,6 @@ pub const NO_ID: u32 = u32::MAX;
 
 /// The dispatch: one workgroup.
 pub fn finish(gpu: &Gpu, mixing: &Mixing<'_>) -> Result<Dispatch, GpuError> {
-    let consts = [
-        ("TERMS", mixing.shape.terms.len() as u32),
-        ("CANDIDATES", mixing.shape.candidates.max(1)),
-        // Barriers cost in proportion to invocations on software adapters.
-        ("SIZE", if gpu.info().software { 64 } else { 256 }),
-    ];
+    let consts = [("CANDIDATES", mixing.shape.candidates.max(1)), ("SIZE", mixing.shape.finish_lanes)];
     mixing.dispatch(gpu, "finish", Stage::default(), &[1, 2, 3, 4, 5, 6], &consts, 1)
 }

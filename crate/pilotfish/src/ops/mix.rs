@@ -33,8 +33,7 @@ impl Mix {
             RowKeep::Selected(selection) => 2 | (selection.flags() & 1) << 2,
         };
         let stage = Stage { flags: keep | u32::from(self.pick) << 3, ..Default::default() };
-        let consts = [("TERMS", mixing.shape.terms.len() as u32)];
-        mixing.dispatch(gpu, "mix", stage, &[1, 2, 3, 4], &consts, mixing.shape.groups)
+        mixing.dispatch(gpu, "mix", stage, &[1, 2, 3, 4], &[], mixing.shape.groups)
     }
 }
 

@@ -48,13 +48,28 @@ pub struct MixShape {
     pub batch_at: Vec<u32>,
     /// Workgroups that share the vocabulary.
     pub groups: u32,
+    /// Invocations of `finish`, which is one workgroup.
+    pub finish_lanes: u32,
+}
+
+/// The shapes of the mixing kernels: on software adapters barriers cost in proportion to invocations, and more than loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spread {
+    /// As many workgroups as fill a GPU.
+    Wide,
+    /// Few workgroups that loop longer.
+    Narrow,
 }
 
 impl MixShape {
-    /// How many workgroups suit a device: enough to fill a GPU, few on a software adapter, where a workgroup's barriers cost
-    /// more than its loops.
-    pub fn groups_for(vocab: u32, software: bool) -> u32 {
-        vocab.div_ceil(8 * LANES).clamp(1, if software { 16 } else { 128 })
+    /// Sets the numbers of workgroups and invocations.
+    #[must_use]
+    pub fn spread(self, spread: Spread) -> Self {
+        let (most, finish_lanes) = match spread {
+            Spread::Wide => (128, 256),
+            Spread::Narrow => (16, 64),
+        };
+        Self { groups: self.vocab.div_ceil(8 * LANES).clamp(1, most), finish_lanes, ..self }
     }
 
     /// Ids of one workgroup.
@@ -102,6 +117,9 @@ impl MixShape {
             selection,
             level,
             lanes: LANES,
+            n_terms: self.terms.len() as u32,
+            n_reported: self.reported.len() as u32,
+            pad: [0; 2],
             terms: list(&self.terms),
             reported: list(&self.reported),
             batch_at: list(&self.batch_at),
@@ -124,6 +142,9 @@ struct Params {
     selection: u32,
     level: u32,
     lanes: u32,
+    n_terms: u32,
+    n_reported: u32,
+    pad: [u32; 2],
     terms: [u32; MOST],
     reported: [u32; MOST],
     batch_at: [u32; MOST],
@@ -330,7 +351,7 @@ mod tests {
 /// Logits to test with, and single kernels run by themselves.
 #[cfg(any(test, feature = "grid"))]
 pub(crate) mod lab {
-    use super::{Controls, Gpu, GpuError, MixBuffers, MixShape, Mixing};
+    use super::{Controls, Gpu, GpuError, MixBuffers, MixShape, Mixing, Spread};
     use crate::ops::grid::Numbers;
 
     /// What logits look like.
@@ -404,8 +425,10 @@ pub(crate) mod lab {
                 candidates: 0,
                 slots: 1,
                 batch_at: Vec::new(),
-                groups: MixShape::groups_for(vocab, gpu.info().software),
-            };
+                groups: 1,
+                finish_lanes: 64,
+            }
+            .spread(Spread::Wide);
             let buffers = MixBuffers::new(gpu, &shape)?;
             buffers.set_controls(gpu, controls);
             for (term, weight) in weights.iter().enumerate() {

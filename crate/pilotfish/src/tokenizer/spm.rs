@@ -3,6 +3,8 @@
 //! Unlike byte-pair encoding by a list, nothing has to be derived from the vocabulary: Gemma's 262 thousand tokens
 //! would make 515 thousand merges. Spaces are written `▁`, and a character without a token falls back to its bytes.
 
+use std::collections::HashSet;
+
 use super::merge::{Merge, Merger, NONE};
 use super::vocabulary::{TokenKind, Vocabulary};
 use super::{TokenId, TokenizerError};
@@ -17,6 +19,8 @@ pub(super) struct Spm {
     priorities: Vec<u32>,
     /// Bytes of the longest token that a merge can make.
     longest: u32,
+    /// Characters that some token has before a `▁`. Behind any other, no merge crosses the beginning of a word.
+    before_space: HashSet<char>,
     bytes: Vec<Option<TokenId>>,
     unknown: Option<TokenId>,
     /// A text begins with a space, and so does what follows a special token.
@@ -41,6 +45,7 @@ impl Spm {
         let mut this = Self {
             priorities: Vec::with_capacity(scores.len()),
             longest: 0,
+            before_space: HashSet::new(),
             bytes: byte_tokens(vocabulary),
             unknown,
             space_prefix,
@@ -55,6 +60,8 @@ impl Spm {
             this.priorities.push(if merges { priority(score) } else { NONE });
             if merges {
                 this.longest = this.longest.max(name.len() as u32);
+                let spaces = name.match_indices(SPACE);
+                this.before_space.extend(spaces.filter_map(|(at, _)| name[..at].chars().next_back()));
             }
         }
         Ok(this)
@@ -75,31 +82,51 @@ impl Spm {
         }
         escaped.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
 
+        let mut rest = escaped.as_str();
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(self.first_word(rest));
+            self.encode_word(vocabulary, merger, piece, ids)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Bytes up to the first `▁` that no token has after the character before it; words are merged one by one, which
+    /// keeps the heap small.
+    fn first_word(&self, text: &str) -> usize {
+        let ends = |&(at, _): &(usize, &str)| {
+            let before = text[..at].chars().next_back();
+            before.is_some_and(|before| !self.before_space.contains(&before))
+        };
+        text.match_indices(SPACE).find(ends).map_or(text.len(), |(at, _)| at)
+    }
+
+    fn encode_word(
+        &self,
+        vocabulary: &Vocabulary,
+        merger: &mut Merger,
+        word: &str,
+        ids: &mut Vec<TokenId>,
+    ) -> Result<(), TokenizerError> {
+        let token = |start: usize, len: usize| {
+            let id = vocabulary.id(&word[start..start + len])?;
+            let priority = self.priorities[id as usize];
+            (priority != NONE).then_some(Merge { priority, id })
+        };
         merger.clear();
-        for (start, c) in escaped.char_indices() {
+        for (start, c) in word.char_indices() {
             merger.push(start, c.len_utf8(), NONE);
         }
         let merged = merger.run(|left, right| {
             let len = left.len + right.len;
-            if len > self.longest {
-                return None;
-            }
-            let start = left.start as usize;
-            let id = vocabulary.id(&escaped[start..start + len as usize])?;
-            let priority = self.priorities[id as usize];
-            (priority != NONE).then_some(Merge { priority, id })
+            if len > self.longest { None } else { token(left.start as usize, len as usize) }
         });
         for symbol in merged {
-            let start = symbol.start as usize;
-            let text = &escaped[start..start + symbol.len as usize];
-            let single = || {
-                let id = vocabulary.id(text)?;
-                (self.priorities[id as usize] != NONE).then_some(id)
-            };
+            let (start, len) = (symbol.start as usize, symbol.len as usize);
             match symbol.id {
-                NONE => match single() {
-                    Some(id) => ids.push(id),
-                    None => self.fall_back(text, ids)?,
+                NONE => match token(start, len) {
+                    Some(single) => ids.push(single.id),
+                    None => self.fall_back(&word[start..start + len], ids)?,
                 },
                 id => ids.push(id),
             }

@@ -10,35 +10,35 @@ use pilotfish::gpu::GpuOptions;
 use pilotfish::ops::linear::MatvecShape;
 
 /// Waits for a future on this thread.
-pub fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     pollster::block_on(future)
 }
 
 /// An engine on whatever GPU there is, with the default limits of WebGPU and no optional feature if `defaults_only`.
-pub fn engine_with(defaults_only: bool, matvec: MatvecShape) -> Engine {
+pub(crate) fn engine_with(defaults_only: bool, matvec: MatvecShape) -> Engine {
     let gpu = GpuOptions { defaults_only, ..GpuOptions::default() };
     let options = EngineOptions { gpu, matvec: Some(matvec) };
     wait(Engine::open(&options, &|| 0.0)).expect("a Vulkan driver (mesa-vulkan-drivers) is installed")
 }
 
 /// An engine with everything the adapter offers.
-pub fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     engine_with(false, MatvecShape::Rows)
 }
 
 /// A file of `tests/fixtures/tiny`.
-pub fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny").join(name)
 }
 
 /// A fixture's model.
-pub fn load(engine: &Engine, name: &str) -> Rc<Model> {
+pub(crate) fn load(engine: &Engine, name: &str) -> Rc<Model> {
     let bytes = std::fs::read(fixture(name)).expect("the fixture is in the repository");
     Rc::new(wait(engine.load(&mut bytes.as_slice(), |_| true)).expect("the fixture loads"))
 }
 
 /// Runs a session to its end; `before` is called before each token is asked for.
-pub fn run(
+pub(crate) fn run(
     engine: &Engine,
     base: &Rc<Model>,
     models: &[Rc<Model>],
@@ -57,6 +57,6 @@ pub fn run(
 }
 
 /// The ids of steps.
-pub fn ids(steps: &[Step]) -> Vec<u32> {
+pub(crate) fn ids(steps: &[Step]) -> Vec<u32> {
     steps.iter().map(|step| step.id).collect()
 }

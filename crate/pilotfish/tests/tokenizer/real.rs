@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use pilotfish::chat::{ChatTemplate, KnownTemplate, Message};
 use pilotfish::tokenizer::{Encode, TokenId, Tokenizer};
 use serde_json::Value;
 
@@ -82,4 +83,35 @@ fn real_model_any_text_survives_the_way_there_and_back() {
             assert_eq!(tokenizer.decode(&found), text, "{file}");
         }
     }
+}
+
+#[test]
+fn real_model_smollm2_brings_its_template() {
+    let Some(tokenizer) = real_model(SMOLLM2) else { return };
+    let path = from_env("PILOTFISH_MODELS", SMOLLM2).unwrap();
+    let template = ChatTemplate::from_gguf(&read_metadata(&path), &tokenizer).unwrap();
+    assert!(template.supports_system() && template.known_template().is_none());
+    let golden = golden("smollm2-135m-q4_1.json");
+    let cases = golden["cases"].as_array().unwrap();
+    let multi = cases.iter().find(|case| case["name"] == "chatml_multi").unwrap();
+    let messages = [
+        Message::user("I had a long day and nothing went right."),
+        Message::assistant("I am sorry to hear that. Do you want to tell me about it?"),
+        Message::user("My train was late, the meeting was moved twice, and I forgot my lunch on the kitchen table."),
+        Message::assistant("That sounds tiring. It is frustrating when small things pile up like that."),
+        Message::user("What should I do with the rest of the evening?"),
+    ];
+    assert_eq!(template.render(&messages, true).unwrap(), multi["text"].as_str().unwrap());
+}
+
+#[test]
+fn real_model_gemma3_without_a_template_speaks_as_gemma() {
+    let Some(tokenizer) = real_model(GEMMA3) else { return };
+    let path = from_env("PILOTFISH_MODELS", GEMMA3).unwrap();
+    let template = ChatTemplate::from_gguf(&read_metadata(&path), &tokenizer).unwrap();
+    assert_eq!(template.known_template(), Some(KnownTemplate::Gemma));
+    let text = template.render(&[Message::user("Hi")], true).unwrap();
+    let how = Encode { special: true, ..Encode::default() };
+    // <bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n
+    assert_eq!(tokenizer.encode(&text, how).unwrap(), [2, 105, 2364, 107, 10979, 106, 107, 105, 4368, 107]);
 }

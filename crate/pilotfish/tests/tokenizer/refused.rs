@@ -118,7 +118,7 @@ fn random_value(random: &mut Random, key: &str, n: usize) -> Value {
             (0..len)
                 .map(|at| match random.below(16) {
                     0 => random.text(2),
-                    _ => names[(at + usize::from(any % 4 == 0)) % names.len()].to_owned(),
+                    _ => names[(at + usize::from(any.is_multiple_of(4))) % names.len()].to_owned(),
                 })
                 .collect::<StringArray>(),
         ),
