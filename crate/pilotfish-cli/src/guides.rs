@@ -66,14 +66,12 @@ pub(crate) async fn load(host: &Host, base: &PathBuf, specs: &[GuideSpec]) -> Re
             GuideSource::Context { context, against } => GuideKind::Context { context, against },
             GuideSource::Model { path, prompt } => {
                 let key = identity(&path);
-                let at = match paths.iter().position(|known| *known == key) {
-                    Some(at) => at,
-                    None => {
-                        loaded.push(Rc::new(host.load(&path).await?));
-                        paths.push(key);
-                        paths.len() - 1
-                    }
-                };
+                let known = paths.iter().position(|known| *known == key);
+                let at = known.unwrap_or(paths.len());
+                if known.is_none() {
+                    loaded.push(Rc::new(host.load(&path).await?));
+                    paths.push(key);
+                }
                 let model = used.iter().position(|known| *known == at).unwrap_or_else(|| {
                     used.push(at);
                     used.len() - 1

@@ -35,7 +35,7 @@ impl IdsArgs {
 /// How a text becomes ids.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct EncodeArgs {
-    /// Take control tokens written in the text (<|im_start|>) as those tokens.
+    /// Take control tokens written in the text (`<|im_start|>`) as those tokens.
     #[arg(long)]
     pub(crate) special: bool,
     /// Never begin with the beginning-of-sequence token; else the model's file decides.

@@ -1,6 +1,7 @@
 //! stdout for answers, stderr for the rest. A closed stdout (a pipe to `head`) is an ordinary end, not a panic.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::fmt::{Display, Write as _};
+use std::io::{ErrorKind, IsTerminal, Write as _};
 
 use serde::Serialize;
 
@@ -30,6 +31,31 @@ pub(crate) fn diagnostic(line: &str) {
 /// Whether people read stdout on a terminal.
 pub(crate) fn on_terminal() -> bool {
     std::io::stdout().is_terminal()
+}
+
+/// A text for people, line by line.
+#[derive(Debug, Default)]
+pub(crate) struct Page(String);
+
+impl Page {
+    /// Adds a line.
+    pub(crate) fn line(&mut self, line: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+
+    /// Adds a table, a blank line before it unless it is the first thing.
+    pub(crate) fn table(&mut self, table: &Table) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.0 += &table.render();
+    }
+
+    /// Writes it to stdout.
+    pub(crate) fn print(&self) -> Result<()> {
+        text(&self.0)
+    }
 }
 
 /// Columns of text, aligned: the first to the left, the others to the right, or as [`Table::left`] says.
@@ -64,20 +90,20 @@ impl Table {
         let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
         let mut text = String::new();
         for row in &self.rows {
-            let mut line = String::new();
-            for (column, cell) in row.iter().enumerate() {
-                let padding = " ".repeat(widths[column] - cell.chars().count());
-                if column > 0 {
-                    line += "  ";
-                }
-                line +=
-                    &if self.left.contains(&column) { format!("{cell}{padding}") } else { format!("{padding}{cell}") };
-            }
-            text += line.trim_end();
+            let aligned = |(column, (cell, width)): (usize, (&String, &usize))| {
+                if self.left.contains(&column) { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            };
+            let cells = row.iter().zip(&widths).enumerate().map(aligned);
+            text += cells.collect::<Vec<_>>().join("  ").trim_end();
             text.push('\n');
         }
         text
     }
+}
+
+/// `text` as a terminal may have it: what a model makes must not move the cursor or ring the bell.
+pub(crate) fn tame(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
 /// `text` on one line: what would move the cursor is shown as an escape.
@@ -100,6 +126,7 @@ mod tests {
 
     #[test]
     fn control_characters_are_shown_and_not_obeyed() {
+        assert_eq!(tame("a\n\t\u{1b}[31mé\u{7}"), "a\n\t[31mé");
         assert_eq!(shown("a\n\u{1b}[31mé"), "a\\n\\u{1b}[31mé");
     }
 }

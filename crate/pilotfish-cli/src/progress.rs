@@ -26,20 +26,20 @@ impl Progress {
             return;
         }
         self.painted = Some(Instant::now());
-        self.paint(&format!("{} {} %", self.what, done * 100 / total.max(1)));
+        paint(&format!("{} {} %", self.what, done * 100 / total.max(1)));
     }
+}
 
-    fn paint(&self, text: &str) {
-        let mut stderr = std::io::stderr();
-        // A line that cannot be painted is no reason to stop.
-        let _ = write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush());
-    }
+fn paint(text: &str) {
+    let mut stderr = std::io::stderr();
+    // A line that cannot be painted is no reason to stop.
+    let _ = write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush());
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.painted.is_some() {
-            self.paint("");
+            paint("");
         }
     }
 }

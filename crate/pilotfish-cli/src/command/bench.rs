@@ -12,7 +12,7 @@ use crate::args::Global;
 use crate::error::Result;
 use crate::guides::{self, GuideArgs, Loaded};
 use crate::host::{Host, HostMemory};
-use crate::output::{self, Table};
+use crate::output::{self, Page, Table};
 use crate::progress::Progress;
 use crate::run::{self, Timing};
 use crate::schedule::Schedule;
@@ -146,7 +146,7 @@ pub(crate) async fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         host_memory: MemoryReport { before_load, peak_of_load, peak: HostMemory::now().peak },
         cases,
     };
-    if global.json { output::json(&report) } else { output::text(&describe(&report)) }
+    if global.json { output::json(&report) } else { describe(&report).print() }
 }
 
 /// A text of so many tokens, or a token or two off where text and ids do not correspond exactly.
@@ -190,7 +190,7 @@ async fn case(host: &Host, loaded: &Loaded, options: &SessionOptions, prompt_tok
     })
 }
 
-fn describe(report: &Report) -> String {
+fn describe(report: &Report) -> Page {
     let gpu = &report.engine.gpu;
     let features: Vec<&str> =
         [(gpu.features.f16, "f16"), (gpu.features.subgroups, "subgroups"), (gpu.features.timestamps, "timestamps")]
@@ -198,34 +198,35 @@ fn describe(report: &Report) -> String {
             .filter_map(|(has, name)| has.then_some(name))
             .collect();
     let memory = |value: Option<u64>| value.map_or("unknown".to_owned(), bytes);
-    let mut text = format!(
-        "GPU      {} ({}, {}{}); features: {}\n",
+    let mut page = Page::default();
+    page.line(format_args!(
+        "GPU      {} ({}, {}{}); features: {}",
         gpu.name,
         gpu.backend,
         gpu.driver,
         if gpu.software { ", on the CPU" } else { "" },
         if features.is_empty() { "none".to_owned() } else { features.join(", ") },
-    );
-    text += &match &report.engine.calibration {
-        Some(measured) => format!("matvec   {}, as measured: {}\n", report.engine.matvec, json(measured)),
-        None => format!("matvec   {}, as told\n", report.engine.matvec),
-    };
-    text += &format!(
-        "model    {} ({}), {} on the GPU, loaded in {}\n",
+    ));
+    match &report.engine.calibration {
+        Some(measured) => page.line(format_args!("matvec   {}, as measured: {}", report.engine.matvec, json(measured))),
+        None => page.line(format_args!("matvec   {}, as told", report.engine.matvec)),
+    }
+    page.line(format_args!(
+        "model    {} ({}), {} on the GPU, loaded in {}",
         report.model.name,
         report.model.architecture,
         bytes(report.model.weight_bytes),
         seconds(report.load_seconds),
-    );
+    ));
     for Guide { name, weight, kind } in &report.guides {
-        text += &format!("guide    {name} at {weight}: {}\n", guide_kind(kind, &report.guide_models));
+        page.line(format_args!("guide    {name} at {weight}: {}", guide_kind(kind, &report.guide_models)));
     }
-    text += &format!(
-        "memory   {} before loading, at most {} while loading, at most {} in all (of this process)\n\n",
+    page.line(format_args!(
+        "memory   {} before loading, at most {} while loading, at most {} in all (of this process)",
         memory(report.host_memory.before_load),
         memory(report.host_memory.peak_of_load),
         memory(report.host_memory.peak),
-    );
+    ));
     let mut table = Table::new(&[
         "prompt",
         "rows",
@@ -258,10 +259,12 @@ fn describe(report: &Report) -> String {
             ]);
         }
     }
-    text += &table.render();
-    text +=
-        &format!("median [least..most] of {} runs; ratio: a guided step's time over an unguided one's\n", report.runs);
-    text
+    page.table(&table);
+    page.line(format_args!(
+        "median [least..most] of {} runs; ratio: a guided step's time over an unguided one's",
+        report.runs
+    ));
+    page
 }
 
 fn json(value: &impl Serialize) -> String {

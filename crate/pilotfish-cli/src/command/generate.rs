@@ -120,10 +120,13 @@ pub(crate) async fn run(args: &GenerateArgs, global: &Global) -> Result<()> {
     options.guides = loaded.guides;
     let schedule = Schedule::new(&args.writes, &options.guides)?;
     let color = args.color.on() && !global.json;
-    let stream = |step: &Step| match global.json {
-        true => Ok(()),
-        false if color => output::text(&color::paint(&step.text, step.kl)),
-        false => output::text(&step.text),
+    let terminal = output::on_terminal();
+    let stream = |step: &Step| {
+        if global.json {
+            return Ok(());
+        }
+        let text = if terminal { output::tame(&step.text) } else { step.text.clone() };
+        output::text(&if color { color::paint(&text, step.kl) } else { text })
     };
     let made = run::generate(&host, &loaded.base, &loaded.models, &options, &schedule, stream).await?;
     if global.json {

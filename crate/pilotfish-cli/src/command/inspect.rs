@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::args::Global;
 use crate::error::{CliError, FAILED, Result};
 use crate::host;
-use crate::output::{self, Table};
+use crate::output::{self, Page, Table};
 use crate::units::bytes;
 
 /// Elements of a metadata array that are shown.
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: &InspectArgs, global: &Global) -> Result<ExitCode>
         }
         output::json(&report)?;
     } else {
-        output::text(&describe(args, &header, &formats, spec.as_ref().ok(), memory.as_ref()))?;
+        describe(args, &header, &formats, spec.as_ref().ok(), memory.as_ref()).print()?;
     }
     match spec {
         Ok(_) => Ok(ExitCode::SUCCESS),
@@ -149,21 +149,20 @@ fn describe(
     formats: &BTreeMap<&str, Format>,
     spec: Option<&ModelSpec>,
     memory: Option<&MemoryReport>,
-) -> String {
-    let mut text = format!("{}: GGUF version {}\n\n", args.file.display(), header.version);
+) -> Page {
+    let mut page = Page::default();
+    page.line(format_args!("{}: GGUF version {}", args.file.display(), header.version));
     let mut metadata = Table::new(&["metadata", "value"]).left(1);
     for (key, value) in header.metadata.iter() {
         metadata.row([key.to_owned(), short_text(value, args.full)]);
     }
-    text += &metadata.render();
-    text.push('\n');
+    page.table(&metadata);
     let mut table = Table::new(&["format", "tensors", "parameters", "bytes"]);
     for (name, format) in formats {
         table.row([(*name).to_owned(), format.tensors.to_string(), format.parameters.to_string(), bytes(format.bytes)]);
     }
-    text += &table.render();
+    page.table(&table);
     if args.tensors {
-        text.push('\n');
         let mut table = Table::new(&["tensor", "format", "shape", "bytes", "offset"]).left(1).left(2);
         for tensor in &header.tensors {
             let shape: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
@@ -176,15 +175,14 @@ fn describe(
                 offset,
             ]);
         }
-        text += &table.render();
+        page.table(&table);
     }
     if let Some(spec) = spec {
-        text.push('\n');
-        text += &describe_spec(spec);
+        page.table(&describe_spec(spec));
     }
     if let Some(memory) = memory {
-        text += &format!(
-            "\nGPU memory: weights {}, keys and values {} ({} a position, {} positions, {} row{}), activations {}\n",
+        page.line(format_args!(
+            "\nGPU memory: weights {}, keys and values {} ({} a position, {} positions, {} row{}), activations {}",
             bytes(memory.weights),
             bytes(memory.kv),
             bytes(memory.kv_per_position),
@@ -192,12 +190,12 @@ fn describe(
             memory.rows,
             if memory.rows == 1 { "" } else { "s" },
             bytes(memory.activations),
-        );
+        ));
     }
-    text
+    page
 }
 
-fn describe_spec(spec: &ModelSpec) -> String {
+fn describe_spec(spec: &ModelSpec) -> Table {
     let windows = spec.layers.iter().filter(|layer| layer.window.is_some()).count();
     let traits: Vec<&str> = [
         (spec.tied, "output tied to the embedding"),
@@ -220,7 +218,7 @@ fn describe_spec(spec: &ModelSpec) -> String {
     ] {
         table.row([name.to_owned(), value]);
     }
-    table.render()
+    table
 }
 
 /// One line of a metadata value.

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::input::{EncodeArgs, IdsArgs};
 use crate::interrupt;
-use crate::output::{self, Table};
+use crate::output::{self, Page, Table};
 use crate::progress::Progress;
 
 /// Flags of `score`.
@@ -61,15 +61,17 @@ pub(crate) async fn run(args: &ScoreArgs, global: &Global) -> Result<()> {
     for (id, logprob) in ids.iter().skip(1).zip(&scores.logprobs) {
         table.row([id.to_string(), format!("{logprob:.4}"), text(*id)]);
     }
-    let mut page = table.render();
+    let mut page = Page::default();
+    page.table(&table);
     if !scores.logprobs.is_empty() {
         let mean =
             scores.logprobs.iter().map(|logprob| f64::from(*logprob)).sum::<f64>() / scores.logprobs.len() as f64;
-        page += &format!("\nmean {mean:.4}, perplexity {:.3}\n", (-mean).exp());
+        page.line(format_args!("mean {mean:.4}, perplexity {:.3}", (-mean).exp()));
     }
     let mut table = Table::new(&["next", "logit", "log-prob", "text"]).left(3);
     for (id, logit) in &scores.top {
         table.row([id.to_string(), format!("{logit:.4}"), format!("{:.4}", logit - scores.logsumexp), text(*id)]);
     }
-    output::text(&format!("{page}\n{}", table.render()))
+    page.table(&table);
+    page.print()
 }

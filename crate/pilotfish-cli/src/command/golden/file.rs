@@ -38,7 +38,7 @@ pub(super) struct GoldenCase {
     /// For each of `greedy`, how far its logit is above the next.
     #[serde(default)]
     pub(super) margins: Vec<f64>,
-    /// Under LoRA adapters.
+    /// Under adapters.
     #[serde(default)]
     adapters: serde_json::Map<String, serde_json::Value>,
     /// Guided by them.

@@ -7,7 +7,7 @@
 mod compare;
 mod file;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::args::Global;
 use crate::error::{CliError, FAILED, Result};
 use crate::host::Host;
-use crate::output::{self, Table};
+use crate::output::{self, Page, Table};
 use crate::progress::Progress;
 use crate::schedule::Schedule;
 use crate::{input, interrupt, run};
@@ -121,16 +121,16 @@ pub(crate) async fn run(args: &GoldenArgs, global: &Global) -> Result<ExitCode> 
     let tokenize = if args.cases.is_empty() { compare_tokens(&model, &golden)? } else { Tokenized::default() };
     let report = judge(args, &golden, cases, tokenize);
     if global.json {
-        output::json(&report)?
+        output::json(&report)?;
     } else {
-        output::text(&describe(&report))?
+        describe(&report).print()?;
     }
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-async fn compare_case(host: &Host, model: &Rc<Model>, file: &PathBuf, case: &GoldenCase) -> Result<Case> {
+async fn compare_case(host: &Host, model: &Rc<Model>, file: &Path, case: &GoldenCase) -> Result<Case> {
     case.check(model.spec.n_vocab).map_err(|found| CliError::Content {
-        path: file.clone(),
+        path: file.to_owned(),
         expected: "ids of the model's vocabulary, 1 to 20 or so top tokens, and as many margins as greedy tokens",
         found: format!("case `{}` {found}", case.name),
     })?;
@@ -209,10 +209,11 @@ fn judge(args: &GoldenArgs, golden: &Golden, cases: Vec<Case>, tokenize: Tokeniz
     let mean_kl = kls().sum::<f64>() / (2 * cases.len()).max(1) as f64;
     let max_kl = compare::largest(kls());
     let mut top1 = Top1::default();
-    cases.iter().for_each(|case| top1.add(case.top1));
+    for case in &cases {
+        top1.add(case.top1);
+    }
     let mut failures = Vec::new();
-    // Written so that a NaN fails.
-    if !(mean_kl <= MAX_MEAN_KL) {
+    if mean_kl.is_nan() || mean_kl > MAX_MEAN_KL {
         failures.push(format!("mean KL is {mean_kl:.2e}, at most {MAX_MEAN_KL:.0e} is allowed"));
     }
     if top1.of > 0 && top1.rate() < MIN_TOP1 {
@@ -249,7 +250,7 @@ fn judge(args: &GoldenArgs, golden: &Golden, cases: Vec<Case>, tokenize: Tokeniz
     }
 }
 
-fn describe(report: &Report) -> String {
+fn describe(report: &Report) -> Page {
     let mut table = Table::new(&[
         "case",
         "tokens",
@@ -282,26 +283,26 @@ fn describe(report: &Report) -> String {
             case.greedy.to_string(),
         ]);
     }
-    let mut text = table.render();
-    text += &format!(
-        "\nmean KL {:.2e}, max {:.2e}; top-1 agreement {:.2} % ({} of {}; {} of the others near-ties)",
+    let mut page = Page::default();
+    page.table(&table);
+    page.line(format_args!(
+        "mean KL {:.2e}, max {:.2e}; top-1 agreement {:.2} % ({} of {}; {} of the others near-ties)",
         report.mean_kl,
         report.max_kl,
         100.0 * report.top1.rate(),
         report.top1.agree,
         report.top1.of,
         report.top1.near_ties,
-    );
+    ));
     if report.tokenize.of > 0 {
-        text += &format!("; {} of {} texts tokenized the same", report.tokenize.same, report.tokenize.of);
+        page.line(format_args!("{} of {} texts tokenized the same", report.tokenize.same, report.tokenize.of));
     }
-    text.push('\n');
     if !report.skipped.is_empty() {
-        text += &format!("not compared: {}\n", report.skipped.join(", "));
+        page.line(format_args!("not compared: {}", report.skipped.join(", ")));
     }
     for failure in &report.failures {
-        text += &format!("outside the bounds: {failure}\n");
+        page.line(format_args!("outside the bounds: {failure}"));
     }
-    text += if report.passed { "passed\n" } else { "FAILED\n" };
-    text
+    page.line(if report.passed { "passed" } else { "FAILED" });
+    page
 }
