@@ -14,7 +14,7 @@ pub const MOST: usize = 16;
 /// Rows of logits, at most: which of them hold NaN is told by a bit each.
 pub const MOST_ROWS: u32 = 32;
 /// Ids in a vocabulary, at most: radix totals are summed in two words (see `shaders/shared/mix_radix.wgsl`).
-pub const MOST_VOCAB: u32 = 1 << 18;
+pub const MOST_VOCAB: u32 = 500_000;
 /// A token that is left out.
 pub const MASKED: f32 = -3.0e38;
 /// What a logit of -inf is read as.
