@@ -3,6 +3,7 @@
 //! An op is made once, when a session is planned, and gives a [`crate::gpu::Dispatch`]; its twin is a plain function over
 //! slices that says what the kernel computes. The twins together are a complete forward pass on the CPU: the oracle.
 
+pub mod elementary;
 pub mod finish;
 #[cfg(any(test, feature = "grid"))]
 pub mod grid;

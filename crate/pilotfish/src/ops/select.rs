@@ -4,7 +4,8 @@
 //! largest, so sums do not depend on the order in which workgroups run; over 262,144 tokens the rounding is at most 2^-9 of
 //! the most likely token's probability, and that only if nearly every token is too unlikely to be counted.
 
-use super::mixing::{Mixing, Stage, exp_below, sort_key};
+use super::elementary::{exp_below, sort_key};
+use super::mixing::{Mixing, Stage};
 use crate::gpu::{Dispatch, Gpu, GpuError};
 
 /// Which values.
