@@ -73,7 +73,11 @@ export async function buildWasm({ folder, features = [] }) {
   if (features.length > 0) cargo.push('--features', features.join());
   const advice = 'A first build also downloads crates: is this machine online, and is there disk space (3 GB)?';
   await call('cargo', cargo, { step: line, missing: rustAdvice, advice });
-  await call('cargo', ['build', '--package', 'pilotfish-bindgen', '--profile', 'tool'], { step: line, missing: rustAdvice, advice });
+  await call('cargo', ['build', '--package', 'pilotfish-bindgen', '--profile', 'tool'], {
+    step: line,
+    missing: rustAdvice,
+    advice,
+  });
 
   const out = join(root, folder);
   rmSync(out, { recursive: true, force: true });
