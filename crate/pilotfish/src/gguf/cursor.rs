@@ -13,11 +13,7 @@ pub(super) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(prefix: &'a [u8], file_len: u64) -> Self {
-        Self {
-            prefix,
-            file_len,
-            at: 0,
-        }
+        Self { prefix, file_len, at: 0 }
     }
 
     /// Bytes read so far.
@@ -26,11 +22,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next `len` bytes; `what` names them in messages and is only asked on failure.
-    pub(super) fn bytes(
-        &mut self,
-        len: u64,
-        what: impl FnOnce() -> String,
-    ) -> Result<&'a [u8], GgufError> {
+    pub(super) fn bytes(&mut self, len: u64, what: impl FnOnce() -> String) -> Result<&'a [u8], GgufError> {
         self.ensure(len, what)?;
         let start = self.at;
         self.at += len as usize;
@@ -44,17 +36,10 @@ impl<'a> Cursor<'a> {
             return Ok(());
         }
         if end > self.file_len {
-            return Err(GgufError::Truncated {
-                what: what(),
-                needed: end,
-                file_len: self.file_len,
-            });
+            return Err(GgufError::Truncated { what: what(), needed: end, file_len: self.file_len });
         }
         if end > MAX_HEADER_BYTES {
-            return Err(GgufError::HeaderTooLarge {
-                what: what(),
-                needed: end,
-            });
+            return Err(GgufError::HeaderTooLarge { what: what(), needed: end });
         }
         let have = self.prefix.len() as u64;
         let at_least = end.max(have + have / 2).max(FIRST_STEP).min(self.file_len);
@@ -68,9 +53,7 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn u64(&mut self, what: impl FnOnce() -> String) -> Result<u64, GgufError> {
         let b = self.bytes(8, what)?;
-        Ok(u64::from_le_bytes([
-            b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
-        ]))
+        Ok(u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
     }
 
     /// A text: its length in 8 bytes, then UTF-8.

@@ -21,22 +21,16 @@ pub enum GgufError {
         found: [u8; 4],
     },
     /// A version this reader does not know.
-    #[error(
-        "GGUF version {found} cannot be read, expected 2 or 3; convert the model again with a current converter"
-    )]
+    #[error("GGUF version {found} cannot be read, expected 2 or 3; convert the model again with a current converter")]
     Version {
         /// The version in the file.
         found: u32,
     },
     /// The numbers are written most significant byte first.
-    #[error(
-        "this GGUF file is big-endian, expected little-endian; convert it with gguf-py's gguf_convert_endian"
-    )]
+    #[error("this GGUF file is big-endian, expected little-endian; convert it with gguf-py's gguf_convert_endian")]
     BigEndian,
     /// The file ends inside the header.
-    #[error(
-        "the file is truncated: {what} needs {needed} bytes, the file has {file_len}; download it again"
-    )]
+    #[error("the file is truncated: {what} needs {needed} bytes, the file has {file_len}; download it again")]
     Truncated {
         /// What was being read.
         what: String,
@@ -72,9 +66,7 @@ pub enum GgufError {
         found: u32,
     },
     /// A boolean that is neither 0 nor 1.
-    #[error(
-        "metadata key {key:?}: a boolean is stored as {found}, expected 0 or 1; the file is damaged"
-    )]
+    #[error("metadata key {key:?}: a boolean is stored as {found}, expected 0 or 1; the file is damaged")]
     Bool {
         /// The key.
         key: String,
@@ -163,9 +155,7 @@ pub enum GgufError {
         second: String,
     },
     /// A key that is needed is not there.
-    #[error(
-        "metadata key {key:?} is missing, expected {expected}; the file is incomplete: convert the model again"
-    )]
+    #[error("metadata key {key:?} is missing, expected {expected}; the file is incomplete: convert the model again")]
     MissingKey {
         /// The key.
         key: String,
@@ -217,17 +207,12 @@ fn hint(found: [u8; 4]) -> &'static str {
         b"<!DO" | b"<htm" | b"<HTM" => " (this is a web page: check the address)",
         b"vers" => " (this is a Git LFS pointer: fetch the file itself)",
         [b'P', b'K', ..] => " (this is a zip archive or a torch checkpoint: convert it to GGUF)",
-        b"ggjt" | b"ggla" | b"lmgg" | b"tjgg" | b"algg" => {
-            " (this is an older ggml format: convert the model again)"
-        }
+        b"ggjt" | b"ggla" | b"lmgg" | b"tjgg" | b"algg" => " (this is an older ggml format: convert the model again)",
         [_, _, 0, 0] => " (this may be a safetensors file: convert it to GGUF)",
         _ => "",
     }
 }
 
 fn supported() -> String {
-    TensorType::ALL
-        .map(TensorType::name)
-        .join(", ")
-        .to_uppercase()
+    TensorType::ALL.map(TensorType::name).join(", ").to_uppercase()
 }

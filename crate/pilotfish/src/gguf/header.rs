@@ -56,12 +56,7 @@ impl Header {
         let mut tensors = tensor::read(&mut cursor, tensor_count, alignment)?;
         let data_offset = cursor.position().next_multiple_of(u64::from(alignment));
         tensor::place(&mut tensors, data_offset, file_len)?;
-        Ok(Self {
-            version,
-            metadata,
-            tensors,
-            data_offset,
-        })
+        Ok(Self { version, metadata, tensors, data_offset })
     }
 
     /// The tensor of that name.
@@ -101,10 +96,7 @@ fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata, GgufEr
 
 fn read_value(cursor: &mut Cursor<'_>, key: &str, id: u32) -> Result<Value, GgufError> {
     let what = || format!("the value of {key:?}");
-    let unknown = |found| GgufError::ValueType {
-        key: key.to_owned(),
-        found,
-    };
+    let unknown = |found| GgufError::ValueType { key: key.to_owned(), found };
     if id == ValueType::ARRAY {
         let id = cursor.u32(what)?;
         let ty = ValueType::from_id(id).ok_or_else(|| unknown(id))?;
@@ -122,12 +114,7 @@ fn read_value(cursor: &mut Cursor<'_>, key: &str, id: u32) -> Result<Value, Gguf
     }
 }
 
-fn read_array(
-    cursor: &mut Cursor<'_>,
-    key: &str,
-    ty: ValueType,
-    len: u64,
-) -> Result<Value, GgufError> {
+fn read_array(cursor: &mut Cursor<'_>, key: &str, ty: ValueType, len: u64) -> Result<Value, GgufError> {
     let what = || format!("the {len} elements of {key:?}");
     let bytes = len.saturating_mul(ty.bytes() as u64);
     if ty == ValueType::String {
@@ -151,17 +138,12 @@ fn read_strings(cursor: &mut Cursor<'_>, key: &str, len: u64) -> Result<StringAr
         ends.push(bytes.len() as u32);
     }
     // One check of the whole is much faster than one of each, and the same if no string ends inside a character.
-    let invalid = |index: usize| GgufError::Utf8 {
-        what: format!("string {index} of metadata key {key:?}"),
-    };
+    let invalid = |index: usize| GgufError::Utf8 { what: format!("string {index} of metadata key {key:?}") };
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to() as u32;
         invalid(ends.partition_point(|&end| end <= at))
     })?;
-    match ends
-        .iter()
-        .position(|&end| !text.is_char_boundary(end as usize))
-    {
+    match ends.iter().position(|&end| !text.is_char_boundary(end as usize)) {
         Some(index) => Err(invalid(index)),
         None => Ok(StringArray::from_parts(text, ends)),
     }
@@ -170,21 +152,12 @@ fn read_strings(cursor: &mut Cursor<'_>, key: &str, len: u64) -> Result<StringAr
 fn check_bools(key: &str, ty: ValueType, raw: &[u8]) -> Result<(), GgufError> {
     let bad = raw.iter().find(|&&byte| byte > 1);
     match bad {
-        Some(&found) if ty == ValueType::Bool => Err(GgufError::Bool {
-            key: key.to_owned(),
-            found,
-        }),
+        Some(&found) if ty == ValueType::Bool => Err(GgufError::Bool { key: key.to_owned(), found }),
         _ => Ok(()),
     }
 }
 
 fn alignment(metadata: &Metadata) -> Result<u32, GgufError> {
-    let found = metadata
-        .opt_u32("general.alignment")?
-        .unwrap_or(DEFAULT_ALIGNMENT);
-    if found.is_power_of_two() && found <= 1 << 16 {
-        Ok(found)
-    } else {
-        Err(GgufError::Alignment { found })
-    }
+    let found = metadata.opt_u32("general.alignment")?.unwrap_or(DEFAULT_ALIGNMENT);
+    if found.is_power_of_two() && found <= 1 << 16 { Ok(found) } else { Err(GgufError::Alignment { found }) }
 }

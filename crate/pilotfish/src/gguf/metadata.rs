@@ -95,9 +95,7 @@ impl Metadata {
 
     /// Keys and values in the file's order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
-        self.entries
-            .iter()
-            .map(|(key, value)| (key.as_str(), value))
+        self.entries.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     /// How many keys there are.
@@ -131,11 +129,7 @@ impl Metadata {
         };
         match convert(value) {
             Some(converted) => Ok(Some(converted)),
-            None => Err(GgufError::WrongType {
-                key: key.to_owned(),
-                found: value.describe(),
-                expected,
-            }),
+            None => Err(GgufError::WrongType { key: key.to_owned(), found: value.describe(), expected }),
         }
     }
 }

@@ -79,9 +79,7 @@ fn what_was_written_is_read() {
     let keys: Vec<_> = meta.iter().map(|(key, _)| key).collect();
     assert_eq!(keys[..2], ["general.architecture", "llama.block_count"]);
 
-    let [a, b] = &header.tensors[..] else {
-        panic!("two tensors")
-    };
+    let [a, b] = &header.tensors[..] else { panic!("two tensors") };
     assert_eq!((a.row_len(), a.rows(), a.bytes), (3, 2, 24));
     assert_eq!((b.ty, b.bytes), (TensorType::Q8_0, 68));
     assert_eq!(a.offset, header.data_offset);
@@ -121,13 +119,8 @@ fn a_header_cut_anywhere_is_called_truncated() {
         let error = Header::parse(&file[..len], len as u64).unwrap_err();
         assert_eq!(error.code(), "gguf.truncated", "at {len}: {error}");
         if len as u64 >= whole.data_offset {
-            let GgufError::TensorOutOfFile { tensor, .. } = &error else {
-                panic!("{error}")
-            };
-            let first_gone = whole
-                .tensors
-                .iter()
-                .find(|t| t.offset + t.bytes > len as u64);
+            let GgufError::TensorOutOfFile { tensor, .. } = &error else { panic!("{error}") };
+            let first_gone = whole.tensors.iter().find(|t| t.offset + t.bytes > len as u64);
             assert_eq!(*tensor, first_gone.unwrap().name);
         }
     }
@@ -138,9 +131,7 @@ fn asking_for_more_grows_by_half() {
     let tokens = (0..100_000).map(|i| format!("token {i}"));
     let file = Writer::new().strings("tokens", tokens).finish();
     let (mut have, mut parsed_bytes, mut tries) = (0, 0, 0);
-    while let Err(GgufError::NeedMore { at_least }) =
-        Header::parse(&file[..have], file.len() as u64)
-    {
+    while let Err(GgufError::NeedMore { at_least }) = Header::parse(&file[..have], file.len() as u64) {
         parsed_bytes += have;
         tries += 1;
         have = at_least as usize;
@@ -190,10 +181,7 @@ fn a_length_beyond_the_file_is_refused_before_anything_is_allocated() {
         assert_eq!(raw.refused().code(), "gguf.truncated");
         // Where the file's length is not known, the limit on headers holds.
         let error = Header::parse(&raw.0, u64::MAX).unwrap_err();
-        assert!(
-            ["gguf.header_too_large", "gguf.truncated"].contains(&error.code()),
-            "{error}"
-        );
+        assert!(["gguf.header_too_large", "gguf.truncated"].contains(&error.code()), "{error}");
     }
     let raw = Raw::new(3, 0, 1).text(b"k").u32(8).u64(MAX_HEADER_BYTES);
     let error = Header::parse(&raw.0, u64::MAX).unwrap_err();
@@ -225,9 +213,7 @@ fn an_invalid_string_in_an_array_is_named_by_its_index() {
         let raw = Raw::new(3, 0, 1).text(b"k").u32(9).u32(8).u64(3);
         texts.iter().fold(raw, |raw, text| raw.text(text)).refused()
     };
-    let named = |index| GgufError::Utf8 {
-        what: format!("string {index} of metadata key \"k\""),
-    };
+    let named = |index| GgufError::Utf8 { what: format!("string {index} of metadata key \"k\"") };
     assert_eq!(array([b"a", b"\xff", b"b"]), named(1));
     // Valid as a whole, but the second string begins inside a character.
     assert_eq!(array([b"a", b"\xc3", b"\xa9"]), named(1));
@@ -254,10 +240,7 @@ fn damaged_tensors_are_refused_by_name() {
     let raw = Raw::new(3, 1, 0);
     refused(raw.clone().vector(name, 4, 16).data(64), "gguf.misaligned");
     refused(raw.clone().vector(name, 4, 32).data(32), "gguf.truncated");
-    refused(
-        raw.vector(name, 4, u64::MAX - 31).data(64),
-        "gguf.truncated",
-    );
+    refused(raw.vector(name, 4, u64::MAX - 31).data(64), "gguf.truncated");
     let two = Raw::new(3, 2, 0).vector("a", 64, 0);
     refused(two.vector(name, 4, 32).data(256), "gguf.overlap");
     let two = Raw::new(3, 2, 0).vector(name, 4, 0);
@@ -265,19 +248,14 @@ fn damaged_tensors_are_refused_by_name() {
 
     let error = refused(entry(1).u32(1).u64(256).u32(23).u64(0), "gguf.tensor_type");
     let message = error.to_string();
-    assert!(
-        message.contains("IQ4_XS") && message.contains("Q4_K"),
-        "{message}"
-    );
+    assert!(message.contains("IQ4_XS") && message.contains("Q4_K"), "{message}");
     let error = refused(entry(1).u32(1).u64(256).u32(999).u64(0), "gguf.tensor_type");
     assert!(error.to_string().contains("ggml type 999"), "{error}");
 }
 
 #[test]
 fn tensors_may_lie_in_any_order_and_leave_gaps() {
-    let raw = Raw::new(3, 2, 0)
-        .vector("late", 4, 64)
-        .vector("early", 8, 0);
+    let raw = Raw::new(3, 2, 0).vector("late", 4, 64).vector("early", 8, 0);
     let header = raw.data(128).parse().unwrap();
     assert_eq!(header.tensors[0].offset, header.data_offset + 64);
     assert_eq!(header.tensors[1].offset, header.data_offset);
@@ -316,10 +294,7 @@ fn getters_say_what_they_found_and_what_they_expected() {
         (meta.u32("wide").unwrap_err(), ["4294967296", "from 0"]),
         (meta.f32("nan").unwrap_err(), ["f32", "finite"]),
         (meta.f32("small").unwrap_err(), ["the u8 7", "float"]),
-        (
-            meta.opt_bool("text").unwrap_err(),
-            ["100 bytes", "a boolean"],
-        ),
+        (meta.opt_bool("text").unwrap_err(), ["100 bytes", "a boolean"]),
         (meta.f32s("small").unwrap_err(), ["u8", "array of floats"]),
     ] {
         for part in parts {
@@ -347,18 +322,14 @@ fn every_value_type_survives_a_round_trip() {
     for scalar in scalars {
         let (ty, raw) = scalar.to_raw();
         let array = Array::from_raw(ty, &raw.repeat(3));
-        writer = writer
-            .value(ty.name(), Value::Scalar(scalar))
-            .array(&format!("{}s", ty.name()), array);
+        writer = writer.value(ty.name(), Value::Scalar(scalar)).array(&format!("{}s", ty.name()), array);
     }
     let file = writer.finish();
     let header = Header::parse(&file, file.len() as u64).unwrap();
     for scalar in scalars {
         let name = scalar.ty().name();
         assert_eq!(header.metadata.get(name), Some(&Value::Scalar(scalar)));
-        let Some(Value::Array(array)) = header.metadata.get(&format!("{name}s")) else {
-            panic!("an array of {name}")
-        };
+        let Some(Value::Array(array)) = header.metadata.get(&format!("{name}s")) else { panic!("an array of {name}") };
         assert_eq!(array.iter().collect::<Vec<_>>(), [scalar; 3]);
     }
     assert_eq!(ValueType::from_id(ValueType::ARRAY), None);

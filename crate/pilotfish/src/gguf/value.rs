@@ -204,10 +204,7 @@ impl Array {
     /// `raw` holds whole values of `ty`, which is not `String`.
     pub(super) fn from_raw(ty: ValueType, raw: &[u8]) -> Self {
         debug_assert!(ty != ValueType::String && raw.len().is_multiple_of(ty.bytes()));
-        Self {
-            ty,
-            raw: raw.into(),
-        }
+        Self { ty, raw: raw.into() }
     }
 
     pub(super) fn raw(&self) -> &[u8] {
@@ -277,10 +274,7 @@ pub struct StringArray {
 impl StringArray {
     /// `ends` are non-decreasing, on character boundaries, the last of them `text.len()`.
     pub(super) fn from_parts(text: String, ends: Vec<u32>) -> Self {
-        Self {
-            text: text.into_boxed_str(),
-            ends: ends.into_boxed_slice(),
-        }
+        Self { text: text.into_boxed_str(), ends: ends.into_boxed_slice() }
     }
 
     /// How many texts there are.

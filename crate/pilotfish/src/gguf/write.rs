@@ -70,13 +70,7 @@ impl Writer {
     }
 
     /// Adds a tensor: `shape` fastest first, `bytes` as the format stores its elements.
-    pub fn tensor(
-        mut self,
-        name: &str,
-        shape: &[u64],
-        ty: TensorType,
-        bytes: Vec<u8>,
-    ) -> Result<Self, QuantError> {
+    pub fn tensor(mut self, name: &str, shape: &[u64], ty: TensorType, bytes: Vec<u8>) -> Result<Self, QuantError> {
         let row_len = shape.first().map_or(0, |&len| len as usize);
         if row_len == 0 || !row_len.is_multiple_of(ty.block_len()) {
             return Err(QuantError::RowLength { ty, row_len });
@@ -84,19 +78,9 @@ impl Writer {
         let rows: usize = shape.iter().skip(1).map(|&dim| dim as usize).product();
         let expected = rows * row_bytes(ty, row_len);
         if bytes.len() != expected {
-            return Err(QuantError::Length {
-                ty,
-                what: "bytes of the tensor",
-                found: bytes.len(),
-                expected,
-            });
+            return Err(QuantError::Length { ty, what: "bytes of the tensor", found: bytes.len(), expected });
         }
-        self.tensors.push(Tensor {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            ty,
-            bytes,
-        });
+        self.tensors.push(Tensor { name: name.to_owned(), shape: shape.to_vec(), ty, bytes });
         Ok(self)
     }
 

@@ -42,7 +42,7 @@ pub struct GpuInfo {
     pub driver: String,
     /// `vulkan`, `metal`, `dx12` or `webgpu`.
     pub backend: String,
-    /// It runs on the CPU: SwiftShader, lavapipe, WARP.
+    /// It runs on the CPU: `SwiftShader`, lavapipe, WARP.
     pub software: bool,
     /// Optional features in use.
     pub features: Features,

@@ -26,6 +26,8 @@ pub enum Extent {
     Outputs(u32),
     /// One workgroup per split.
     Splits,
+    /// So many workgroups where there is more than one split to be combined, otherwise none.
+    IfSplit(u32),
 }
 
 impl Extent {
@@ -35,6 +37,7 @@ impl Extent {
             Self::Tokens(per) => shape.tokens.div_ceil(per),
             Self::Outputs(per) => shape.outputs.div_ceil(per),
             Self::Splits => shape.splits,
+            Self::IfSplit(n) => n * u32::from(shape.splits > 1),
         }
     }
 }

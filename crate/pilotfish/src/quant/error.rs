@@ -55,10 +55,6 @@ impl QuantError {
 }
 
 fn encodable() -> String {
-    let names: Vec<_> = TensorType::ALL
-        .iter()
-        .filter(|ty| ty.format().encode.is_some())
-        .map(|ty| ty.name())
-        .collect();
+    let names: Vec<_> = TensorType::ALL.iter().filter(|ty| ty.format().encode.is_some()).map(|ty| ty.name()).collect();
     names.join(", ")
 }

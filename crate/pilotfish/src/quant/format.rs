@@ -40,10 +40,7 @@ pub(super) fn per_block(
     block_len: usize,
     mut each: impl FnMut(&[u8], &mut [f32]),
 ) {
-    for (block, values) in row
-        .chunks_exact(block_bytes)
-        .zip(out.chunks_exact_mut(block_len))
-    {
+    for (block, values) in row.chunks_exact(block_bytes).zip(out.chunks_exact_mut(block_len)) {
         each(block, values);
     }
 }
@@ -56,10 +53,7 @@ pub(super) fn per_unit(
     unit_words: usize,
     mut each: impl FnMut(&[u8], &mut [u32]),
 ) {
-    for (blocks, unit) in row
-        .chunks(unit_bytes)
-        .zip(words.chunks_exact_mut(unit_words))
-    {
+    for (blocks, unit) in row.chunks(unit_bytes).zip(words.chunks_exact_mut(unit_words)) {
         unit.fill(0);
         each(blocks, unit);
     }

@@ -13,10 +13,8 @@ const UNIT: usize = 64;
 const WORDS: usize = 9;
 
 /// The sixteen levels; they come from llama.cpp's fit to weight distributions and are part of the format.
-const LEVELS: [f32; 16] = [
-    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0,
-    89.0, 113.0,
-];
+const LEVELS: [f32; 16] =
+    [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
 
 pub(super) const FORMAT: Format = Format {
     name: "iq4_nl",
@@ -51,9 +49,7 @@ fn unpack(words: &[u32], out: &mut [f32]) {
 
 fn encode(values: &[f32], out: &mut [u8]) {
     for (block, x) in out.chunks_exact_mut(BYTES).zip(values.chunks_exact(BLOCK)) {
-        let extreme = x
-            .iter()
-            .fold(0.0f32, |m, v| if v.abs() > m.abs() { *v } else { m });
+        let extreme = x.iter().fold(0.0f32, |m, v| if v.abs() > m.abs() { *v } else { m });
         let d = half::f16::from_f32(extreme / LEVELS[0]);
         block[..2].copy_from_slice(&d.to_le_bytes());
         for j in 0..16 {

@@ -25,9 +25,7 @@ mod tensor_type;
 
 pub use error::QuantError;
 pub use format::Format;
-pub use rows::{
-    dequantize, dequantize_packed, encode, pack_rows, row_bytes, row_words, unit_len, unit_words,
-};
+pub use rows::{dequantize, dequantize_packed, encode, pack_rows, row_bytes, row_words, unit_len, unit_words};
 pub use tensor_type::{GGML_TYPE_NAMES, TensorType};
 
 #[cfg(test)]

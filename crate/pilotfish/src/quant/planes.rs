@@ -51,18 +51,14 @@ pub(super) fn pack_nibbles(src: &[u8], words: &mut [u32]) {
 pub(super) fn pack_pairs(src: &[u8], words: &mut [u32]) {
     for (w, out) in words.iter_mut().enumerate() {
         let (shift, first) = (w / 2 * 2, w % 2 * 16);
-        *out = (0..4).fold(0, |acc, j| {
-            acc | (((word(src, first + 4 * j) >> shift) & 0x0303_0303) << (2 * j))
-        });
+        *out = (0..4).fold(0, |acc, j| acc | (((word(src, first + 4 * j) >> shift) & 0x0303_0303) << (2 * j)));
     }
 }
 
 /// From the K-formats' order (32 bytes: bit `m` of byte `l` is element `32m+l`) to 8 words of the plane.
 pub(super) fn pack_bits(src: &[u8], words: &mut [u32]) {
     for (w, out) in words.iter_mut().enumerate() {
-        *out = (0..8).fold(0, |acc, j| {
-            acc | (((word(src, 4 * j) >> w) & 0x0101_0101) << j)
-        });
+        *out = (0..8).fold(0, |acc, j| acc | (((word(src, 4 * j) >> w) & 0x0101_0101) << j));
     }
 }
 
@@ -111,12 +107,7 @@ pub(super) fn k_scales(bytes: &[u8]) -> ([u8; 8], [u8; 8]) {
 pub(super) fn pack_k_scales(bytes: &[u8], words: &mut [u32]) {
     let (scales, mins) = k_scales(bytes);
     for (w, out) in words.iter_mut().enumerate() {
-        *out = u32::from_le_bytes([
-            scales[2 * w],
-            mins[2 * w],
-            scales[2 * w + 1],
-            mins[2 * w + 1],
-        ]);
+        *out = u32::from_le_bytes([scales[2 * w], mins[2 * w], scales[2 * w + 1], mins[2 * w + 1]]);
     }
 }
 

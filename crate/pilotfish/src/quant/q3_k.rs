@@ -5,9 +5,7 @@
 
 use super::Format;
 use super::format::{per_block, per_packed, per_unit};
-use super::planes::{
-    bit, byte, half_at, half_bits, half_of, pack_bits, pack_bytes, pack_pairs, pair,
-};
+use super::planes::{bit, byte, half_at, half_bits, half_of, pack_bits, pack_bytes, pack_pairs, pair};
 
 const BLOCK: usize = 256;
 const BYTES: usize = 110;

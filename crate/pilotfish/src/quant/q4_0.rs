@@ -55,9 +55,7 @@ fn unpack(words: &[u32], out: &mut [f32]) {
 fn encode(values: &[f32], out: &mut [u8]) {
     for (block, x) in out.chunks_exact_mut(BYTES).zip(values.chunks_exact(BLOCK)) {
         // The element of largest magnitude becomes -8, the longer side of the range.
-        let extreme = x
-            .iter()
-            .fold(0.0f32, |m, v| if v.abs() > m.abs() { *v } else { m });
+        let extreme = x.iter().fold(0.0f32, |m, v| if v.abs() > m.abs() { *v } else { m });
         let d = half::f16::from_f32(extreme / -8.0);
         let level = |v: f32| (v / d.to_f32() + 8.0).round().clamp(0.0, 15.0) as u8;
         let level = |v: f32| if d.to_f32() == 0.0 { 8 } else { level(v) };

@@ -63,9 +63,7 @@ fn encode(values: &[f32], out: &mut [u8]) {
 
 /// The scale and minimum that spread `levels` steps over the range of `x`.
 pub(super) fn scale_and_minimum(x: &[f32], levels: f32) -> (half::f16, half::f16) {
-    let (low, high) = x.iter().fold((f32::MAX, f32::MIN), |(low, high), v| {
-        (low.min(*v), high.max(*v))
-    });
+    let (low, high) = x.iter().fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(*v), high.max(*v)));
     let d = half::f16::from_f32((high - low) / levels);
     (d, half::f16::from_f32(low))
 }

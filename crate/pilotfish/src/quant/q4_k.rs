@@ -5,9 +5,7 @@
 
 use super::Format;
 use super::format::{per_block, per_packed, per_unit};
-use super::planes::{
-    half_at, half_of, k_scales, nibble, pack_k_scales, pack_nibbles, unpack_k_scale, word,
-};
+use super::planes::{half_at, half_of, k_scales, nibble, pack_k_scales, pack_nibbles, unpack_k_scale, word};
 
 const BLOCK: usize = 256;
 const BYTES: usize = 144;
@@ -44,10 +42,7 @@ fn pack(row: &[u8], words: &mut [u32]) {
     per_unit(row, BYTES, words, WORDS, |block, unit| {
         unit[0] = word(block, 0);
         pack_k_scales(&block[4..16], &mut unit[1..5]);
-        for (src, words) in block[16..]
-            .chunks_exact(32)
-            .zip(unit[5..].chunks_exact_mut(8))
-        {
+        for (src, words) in block[16..].chunks_exact(32).zip(unit[5..].chunks_exact_mut(8)) {
             pack_nibbles(src, words);
         }
     });

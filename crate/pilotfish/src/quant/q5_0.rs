@@ -5,9 +5,7 @@
 
 use super::Format;
 use super::format::{per_block, per_packed, per_unit};
-use super::planes::{
-    bit, half_at, half_bits, half_of, nibble, pack_bits_in_order, pack_nibbles, word,
-};
+use super::planes::{bit, half_at, half_bits, half_of, nibble, pack_bits_in_order, pack_nibbles, word};
 
 const BLOCK: usize = 32;
 const BYTES: usize = 22;
@@ -62,9 +60,7 @@ fn unpack(words: &[u32], out: &mut [f32]) {
 
 fn encode(values: &[f32], out: &mut [u8]) {
     for (block, x) in out.chunks_exact_mut(BYTES).zip(values.chunks_exact(BLOCK)) {
-        let extreme = x
-            .iter()
-            .fold(0.0f32, |m, v| if v.abs() > m.abs() { *v } else { m });
+        let extreme = x.iter().fold(0.0f32, |m, v| if v.abs() > m.abs() { *v } else { m });
         let d = half::f16::from_f32(extreme / -16.0);
         let level = |v: f32| (v / d.to_f32() + 16.0).round().clamp(0.0, 31.0) as u8;
         let level = |v: f32| if d.to_f32() == 0.0 { 16 } else { level(v) };

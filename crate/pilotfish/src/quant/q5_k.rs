@@ -7,8 +7,7 @@
 use super::Format;
 use super::format::{per_block, per_packed, per_unit};
 use super::planes::{
-    bit, half_at, half_of, k_scales, nibble, pack_bits, pack_k_scales, pack_nibbles,
-    unpack_k_scale, word,
+    bit, half_at, half_of, k_scales, nibble, pack_bits, pack_k_scales, pack_nibbles, unpack_k_scale, word,
 };
 
 const BLOCK: usize = 256;
@@ -49,10 +48,7 @@ fn pack(row: &[u8], words: &mut [u32]) {
         unit[0] = word(block, 0);
         pack_k_scales(&block[4..16], &mut unit[1..5]);
         pack_bits(&block[16..48], &mut unit[5..13]);
-        for (src, words) in block[48..]
-            .chunks_exact(32)
-            .zip(unit[13..].chunks_exact_mut(8))
-        {
+        for (src, words) in block[48..].chunks_exact(32).zip(unit[13..].chunks_exact_mut(8)) {
             pack_nibbles(src, words);
         }
     });

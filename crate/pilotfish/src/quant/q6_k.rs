@@ -5,9 +5,7 @@
 
 use super::Format;
 use super::format::{per_block, per_packed, per_unit};
-use super::planes::{
-    byte, half_at, half_bits, half_of, nibble, pack_bytes, pack_nibbles, pack_pairs, pair,
-};
+use super::planes::{byte, half_at, half_bits, half_of, nibble, pack_bytes, pack_nibbles, pack_pairs, pair};
 
 const BLOCK: usize = 256;
 const BYTES: usize = 210;
@@ -36,8 +34,7 @@ fn decode(row: &[u8], out: &mut [f32]) {
             let (nibbles, shift) = (half * 64 + within % 4 * 16, within / 4 * 4);
             let (pairs, pair_shift) = (half * 32 + within % 2 * 16, within / 2 * 2);
             for (l, value) in sub.iter_mut().enumerate() {
-                let q =
-                    (low[nibbles + l] >> shift & 15) | ((high[pairs + l] >> pair_shift & 3) << 4);
+                let q = (low[nibbles + l] >> shift & 15) | ((high[pairs + l] >> pair_shift & 3) << 4);
                 *value = scale * f32::from(q as i8 - 32);
             }
         }
@@ -49,14 +46,8 @@ fn pack(row: &[u8], words: &mut [u32]) {
         unit[0] = half_bits(block, 208);
         pack_bytes(&block[192..208], &mut unit[1..5]);
         for half in 0..2 {
-            pack_pairs(
-                &block[128 + 32 * half..160 + 32 * half],
-                &mut unit[5 + 8 * half..13 + 8 * half],
-            );
-            pack_nibbles(
-                &block[64 * half..64 + 64 * half],
-                &mut unit[21 + 16 * half..37 + 16 * half],
-            );
+            pack_pairs(&block[128 + 32 * half..160 + 32 * half], &mut unit[5 + 8 * half..13 + 8 * half]);
+            pack_nibbles(&block[64 * half..64 + 64 * half], &mut unit[21 + 16 * half..37 + 16 * half]);
         }
     });
 }

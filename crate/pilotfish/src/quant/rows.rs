@@ -33,12 +33,7 @@ pub fn dequantize(ty: TensorType, bytes: &[u8], out: &mut [f32]) -> Result<(), Q
 }
 
 /// Packs whole rows for the GPU: `src` is `[rows, row_bytes]`, `out` is `[rows, row_words]`.
-pub fn pack_rows(
-    ty: TensorType,
-    row_len: usize,
-    src: &[u8],
-    out: &mut [u32],
-) -> Result<(), QuantError> {
+pub fn pack_rows(ty: TensorType, row_len: usize, src: &[u8], out: &mut [u32]) -> Result<(), QuantError> {
     whole_blocks(ty, row_len)?;
     let (bytes, words) = (row_bytes(ty, row_len), row_words(ty, row_len));
     let rows = whole_rows(ty, row_len, "bytes, in whole rows", src.len(), bytes)?;
@@ -50,26 +45,12 @@ pub fn pack_rows(
 }
 
 /// Reads packed rows back as the shaders do: `words` is `[rows, row_words]`, `out` is `[rows, row_len]`.
-pub fn dequantize_packed(
-    ty: TensorType,
-    row_len: usize,
-    words: &[u32],
-    out: &mut [f32],
-) -> Result<(), QuantError> {
+pub fn dequantize_packed(ty: TensorType, row_len: usize, words: &[u32], out: &mut [f32]) -> Result<(), QuantError> {
     whole_blocks(ty, row_len)?;
     let per_row = row_words(ty, row_len);
-    let rows = whole_rows(
-        ty,
-        row_len,
-        "packed words, in whole rows",
-        words.len(),
-        per_row,
-    )?;
+    let rows = whole_rows(ty, row_len, "packed words, in whole rows", words.len(), per_row)?;
     length(ty, "values", out.len(), product(ty, rows, row_len)?)?;
-    for (packed, row) in words
-        .chunks_exact(per_row)
-        .zip(out.chunks_exact_mut(row_len))
-    {
+    for (packed, row) in words.chunks_exact(per_row).zip(out.chunks_exact_mut(row_len)) {
         (ty.format().unpack)(packed, row);
     }
     Ok(())
@@ -112,30 +93,10 @@ fn product(ty: TensorType, rows: usize, per_row: usize) -> Result<usize, QuantEr
     product_of(ty, per_row, rows, per_row)
 }
 
-fn product_of(
-    ty: TensorType,
-    row_len: usize,
-    rows: usize,
-    per_row: usize,
-) -> Result<usize, QuantError> {
-    rows.checked_mul(per_row)
-        .ok_or(QuantError::TooLarge { ty, row_len })
+fn product_of(ty: TensorType, row_len: usize, rows: usize, per_row: usize) -> Result<usize, QuantError> {
+    rows.checked_mul(per_row).ok_or(QuantError::TooLarge { ty, row_len })
 }
 
-fn length(
-    ty: TensorType,
-    what: &'static str,
-    found: usize,
-    expected: usize,
-) -> Result<(), QuantError> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(QuantError::Length {
-            ty,
-            what,
-            found,
-            expected,
-        })
-    }
+fn length(ty: TensorType, what: &'static str, found: usize, expected: usize) -> Result<(), QuantError> {
+    if found == expected { Ok(()) } else { Err(QuantError::Length { ty, what, found, expected }) }
 }

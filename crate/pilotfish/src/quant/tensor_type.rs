@@ -1,8 +1,6 @@
 //! The fourteen formats a tensor may have here, and how GGUF numbers them.
 
-use super::{
-    Format, bf16, f16, f32, iq4_nl, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0,
-};
+use super::{Format, bf16, f16, f32, iq4_nl, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
 
 /// How a tensor's weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

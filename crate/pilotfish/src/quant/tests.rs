@@ -25,10 +25,8 @@ fn vectors() -> Vec<Vector> {
         let ty = TensorType::from_name(name).unwrap();
         let count = u32::from_le_bytes(take(&mut rest, 4).try_into().unwrap()) as usize;
         let bytes = take(&mut rest, row_bytes(ty, count));
-        let values = take(&mut rest, 4 * count)
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-            .collect();
+        let values =
+            take(&mut rest, 4 * count).chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
         vectors.push(Vector { ty, bytes, values });
     }
     vectors
@@ -156,10 +154,7 @@ fn the_gpu_layout_is_as_documented() {
 
 #[test]
 fn encoded_values_decode_to_the_nearest_level() {
-    let values: Vec<f32> = random_bytes(320, 5)
-        .iter()
-        .map(|&b| (f32::from(b) - 128.0) / 300.0)
-        .collect();
+    let values: Vec<f32> = random_bytes(320, 5).iter().map(|&b| (f32::from(b) - 128.0) / 300.0).collect();
     for (ty, largest_error) in [
         (TensorType::F32, 0.0),
         (TensorType::F16, 3e-4),
@@ -189,31 +184,13 @@ fn lengths_that_do_not_fit_are_refused() {
     let (mut values, mut words) = (vec![0.0; 256], vec![0; 37]);
     let code = |result: Result<(), QuantError>| result.unwrap_err().code();
     assert_eq!(code(dequantize(ty, &[0; 143], &mut values)), "quant.length");
-    assert_eq!(
-        code(dequantize(ty, &[0; 144], &mut values[..255])),
-        "quant.row_length"
-    );
+    assert_eq!(code(dequantize(ty, &[0; 144], &mut values[..255])), "quant.row_length");
     assert_eq!(code(pack_rows(ty, 0, &[], &mut words)), "quant.row_length");
-    assert_eq!(
-        code(pack_rows(ty, 300, &[0; 144], &mut words)),
-        "quant.row_length"
-    );
-    assert_eq!(
-        code(pack_rows(ty, 256, &[0; 150], &mut words)),
-        "quant.length"
-    );
-    assert_eq!(
-        code(pack_rows(ty, 256, &[0; 144], &mut words[1..])),
-        "quant.length"
-    );
-    assert_eq!(
-        code(dequantize_packed(ty, 256, &words[1..], &mut values)),
-        "quant.length"
-    );
-    assert_eq!(
-        code(pack_rows(ty, usize::MAX - 255, &[], &mut words)),
-        "quant.too_large"
-    );
+    assert_eq!(code(pack_rows(ty, 300, &[0; 144], &mut words)), "quant.row_length");
+    assert_eq!(code(pack_rows(ty, 256, &[0; 150], &mut words)), "quant.length");
+    assert_eq!(code(pack_rows(ty, 256, &[0; 144], &mut words[1..])), "quant.length");
+    assert_eq!(code(dequantize_packed(ty, 256, &words[1..], &mut values)), "quant.length");
+    assert_eq!(code(pack_rows(ty, usize::MAX - 255, &[], &mut words)), "quant.too_large");
     let error = encode(ty, &values).unwrap_err();
     assert_eq!(error.code(), "quant.no_encoder");
     assert!(error.to_string().contains("q8_0"), "{error}");
