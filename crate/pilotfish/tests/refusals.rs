@@ -138,6 +138,7 @@ fn stopping_ends_a_generation_and_says_so() {
     let model = load(&engine, BASE);
     let mut options = text("One");
     options.max_tokens = 40;
+    options.in_flight = 3;
     options.sampling.temperature = 1.0;
     let steps = run(&engine, &model, &[], &options, |token, session| {
         if token == 5 {
