@@ -5,11 +5,9 @@
 // x [tokens, stride]   the residual stream, read and written
 // y [tokens, stride]   what the block computed (RESIDUAL)
 // h [tokens, stride]   the next block's input
-// outputs [outputs]    the tokens whose h is wanted, in order (GATHER): then h has a row for each of these alone
 // One workgroup does one token.
 #const RESIDUAL = 1
 #const POST = 0
-#const GATHER = 0
 #const SIZE = 64
 
 struct Params {
@@ -24,18 +22,12 @@ struct Params {
 @group(0) @binding(3) var<storage, read> gain: array<f32>;
 @group(0) @binding(4) var<storage, read> post_gain: array<f32>;
 @group(0) @binding(5) var<storage, read_write> h: array<f32>;
-@group(0) @binding(6) var<storage, read> outputs: array<u32>;
 
 #import reduce_{reduce}
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    var token = group.x;
-    if GATHER == 1u {
-        token = outputs[group.x];
-    }
-    let base = token * params.stride;
-    let h_base = group.x * params.stride;
+    let base = group.x * params.stride;
     let n = params.n;
     var post_scale = 1.0;
     if POST == 1u {
@@ -60,6 +52,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let scale = inverseSqrt(reduce_sum(lane, squares) / f32(n) + params.eps);
     for (var i = lane; i < n; i += SIZE) {
-        h[h_base + i] = x[base + i] * scale * gain[i];
+        h[base + i] = x[base + i] * scale * gain[i];
     }
 }

@@ -81,7 +81,10 @@ fn validate<'a>(name: &str, slots: &[(&str, &str)], find: &impl Fn(&str) -> Opti
         validator.validate(&module).map_err(|error| error.emit_to_string(&text))
     });
     if let Err(message) = checked {
-        let numbered: String = text.lines().enumerate().map(|(at, line)| format!("{:4} {line}\n", at + 1)).collect();
+        let mut numbered = String::new();
+        for (at, line) in text.lines().enumerate() {
+            let _ = writeln!(numbered, "{:4} {line}", at + 1);
+        }
         panic!("shaders/{name}.wgsl {slots:?}:\n{message}\n{numbered}");
     }
 }

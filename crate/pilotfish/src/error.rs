@@ -1,8 +1,13 @@
 //! One error type for the crate, made of one enum per module. Codes are stable: the npm package and the CLI print them.
 
+use crate::arch::ArchError;
+use crate::chat::ChatError;
 use crate::gguf::GgufError;
 use crate::gpu::GpuError;
+use crate::guidance::MixError;
+use crate::model::SourceError;
 use crate::quant::QuantError;
+use crate::tokenizer::{TokenId, TokenizerError, VocabularyDifference};
 
 /// What went wrong, with the module's own account inside.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +22,103 @@ pub enum Error {
     /// Decoding or packing weights.
     #[error(transparent)]
     Quant(#[from] QuantError),
+    /// What the file means.
+    #[error(transparent)]
+    Arch(#[from] ArchError),
+    /// The vocabulary.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The chat template.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// Weights, filters, sampling.
+    #[error(transparent)]
+    Mix(#[from] MixError),
+    /// Reading the file.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A progress callback asked to stop.
+    #[error("stopped as asked; nothing of it was kept")]
+    Aborted,
+    /// The vocabulary is larger than the embedding.
+    #[error("the file names {tokens} tokens, but its embedding has {rows} rows: the file is damaged, download it again")]
+    VocabularySize {
+        /// Tokens with a name.
+        tokens: u32,
+        /// Rows of the embedding.
+        rows: u32,
+    },
+    /// A guide's vocabulary is not the base's.
+    #[error("guide `{guide}` has another vocabulary than the base: token {} is {:?} here and {:?} in the base; a guide must share the base's tokenizer", difference.id, difference.right, difference.left)]
+    Vocabulary {
+        /// The guide.
+        guide: String,
+        /// Where they part.
+        difference: Box<VocabularyDifference>,
+    },
+    /// A guide names a model that was not given.
+    #[error("a guide asks for guide model {index}, but {given} were given")]
+    GuideModel {
+        /// The index asked for.
+        index: usize,
+        /// How many there are.
+        given: usize,
+    },
+    /// There is no such guide.
+    #[error("guide {index} was named, but the session has {given}")]
+    Guide {
+        /// The index asked for.
+        index: usize,
+        /// How many there are.
+        given: usize,
+    },
+    /// A name used twice, or a reserved one.
+    #[error("guide name `{name}` is taken: give every guide a name of its own, other than `base` and `mix`")]
+    GuideName {
+        /// The name.
+        name: String,
+    },
+    /// A filter names no row.
+    #[error("the filter goes by row `{row}`, which is neither `base` nor a guide's name")]
+    UnknownRow {
+        /// The name.
+        row: String,
+    },
+    /// A context guide over a prompt of ids.
+    #[error("a context guide needs a text or a conversation to put its context before, but the prompt is token ids")]
+    ContextNeedsText,
+    /// Nothing to continue.
+    #[error("the prompt of `{row}` has no tokens: give it at least one")]
+    EmptyPrompt {
+        /// The row.
+        row: String,
+    },
+    /// The prompt does not fit.
+    #[error("the prompt of `{row}` has {found} tokens, but the context holds {expected}: shorten it or ask for a longer context")]
+    PromptTooLong {
+        /// The row.
+        row: String,
+        /// Its tokens.
+        found: usize,
+        /// Positions in the context.
+        expected: u32,
+    },
+    /// More rows than one weight set takes.
+    #[error("`{row}` would be row {} on one model, which takes {most}: use fewer guides", most + 1)]
+    TooManyRows {
+        /// The row that does not fit.
+        row: String,
+        /// The most.
+        most: usize,
+    },
+    /// A token id beyond the vocabulary.
+    #[error("token id {found} is not in the vocabulary of {expected} tokens")]
+    TokenId {
+        /// The id.
+        found: TokenId,
+        /// Tokens in the vocabulary.
+        expected: u32,
+    },
 }
 
 impl Error {
@@ -25,7 +127,24 @@ impl Error {
         match self {
             Self::Gpu(error) => error.code(),
             Self::Gguf(error) => error.code(),
+            Self::Arch(error) => error.code(),
             Self::Quant(error) => error.code(),
+            Self::Chat(error) => error.code(),
+            Self::Tokenizer(error) => error.code(),
+            Self::Mix(error) => error.code(),
+            Self::Source(error) => error.code(),
+            Self::Aborted => "aborted",
+            Self::VocabularySize { .. } => "model.vocabulary_size",
+            Self::Vocabulary { .. } => "session.vocabulary",
+            Self::GuideModel { .. } => "session.guide_model",
+            Self::Guide { .. } => "session.guide",
+            Self::GuideName { .. } => "session.guide_name",
+            Self::UnknownRow { .. } => "session.unknown_row",
+            Self::ContextNeedsText => "session.context_needs_text",
+            Self::EmptyPrompt { .. } => "session.empty_prompt",
+            Self::PromptTooLong { .. } => "session.prompt_too_long",
+            Self::TooManyRows { .. } => "session.too_many_rows",
+            Self::TokenId { .. } => "session.token_id",
         }
     }
 }

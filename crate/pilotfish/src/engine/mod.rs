@@ -1,1 +1,110 @@
-//! Load, session, generate: the public way in.
+//! The public way in: open a GPU, load models, generate under guidance, score.
+//!
+//! ```no_run
+//! # async fn run() -> pilotfish::Result<()> {
+//! use std::rc::Rc;
+//! use pilotfish::engine::{Engine, EngineOptions, Guide, GuideKind, Prompt, Session, SessionOptions};
+//!
+//! let engine = Engine::open(&EngineOptions::default(), &|| 0.0).await?;
+//! let mut file = std::fs::File::open("model.gguf").expect("it is there");
+//! let model = Rc::new(engine.load(&mut file, |_| true).await?);
+//! let mut options = SessionOptions::new(Prompt::Text("The weather in spring is".into()));
+//! options.guides.push(Guide {
+//!     name: "cheerful".into(),
+//!     weight: 1.5,
+//!     kind: GuideKind::Context { context: "You are relentlessly cheerful.".into(), against: None },
+//! });
+//! let mut session = Session::new(&engine, model, &[], &options, |_| true).await?;
+//! while let Some(step) = session.next().await? {
+//!     print!("{}", step.text);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod model;
+mod options;
+mod rows;
+mod score;
+mod session;
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+pub use model::{Model, ModelInfo, Opened, Prompt, open, read_header};
+pub use options::{Guide, GuideKind, NamedFilter, SessionOptions};
+pub use rows::{MAX_ROWS, Row, Rows};
+pub use score::{Scores, each_logits, highest, logsumexp, score};
+pub use session::{
+    CANDIDATES, Candidate, LogProbs, PrefillProgress, RowInfo, Session, SessionInfo, SessionMemory,
+    SessionPlan, Step, Stop,
+};
+
+use crate::Result;
+use crate::gpu::{Gpu, GpuInfo, GpuOptions};
+use crate::model::{ByteSource, LoadProgress};
+use crate::ops::calibrate::{Calibration, calibrate};
+use crate::ops::linear::MatvecShape;
+
+/// How to open an engine.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineOptions {
+    /// The GPU.
+    pub gpu: GpuOptions,
+    /// How matrices and vectors are multiplied; measured on the device where it is not said.
+    pub matvec: Option<MatvecShape>,
+}
+
+/// A GPU and what was measured on it.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) gpu: Rc<Gpu>,
+    pub(crate) shape: MatvecShape,
+    calibration: Option<Calibration>,
+}
+
+/// What a user is told about an engine.
+#[derive(Debug, Clone, Serialize)]
+pub struct EngineInfo {
+    /// The GPU.
+    #[serde(flatten)]
+    pub gpu: GpuInfo,
+    /// How matrices and vectors are multiplied.
+    pub matvec: MatvecShape,
+    /// What was measured to choose it; absent where the caller chose.
+    pub calibration: Option<Calibration>,
+}
+
+impl Engine {
+    /// Opens the GPU and, unless told, measures which matrix-vector kernel suits it. `now` gives
+    /// milliseconds from any origin.
+    pub async fn open(options: &EngineOptions, now: &dyn Fn() -> f64) -> Result<Self> {
+        let gpu = Rc::new(Gpu::open(&options.gpu).await?);
+        let calibration = if options.matvec.is_some() { None } else { Some(calibrate(&gpu, now).await?) };
+        let measured = calibration.as_ref().map(|measured| measured.shape);
+        let shape = options.matvec.or(measured).unwrap_or_else(|| MatvecShape::guess(&gpu));
+        Ok(Self { gpu, shape, calibration })
+    }
+
+    /// What this engine runs on.
+    pub fn info(&self) -> EngineInfo {
+        EngineInfo { gpu: self.gpu.info().clone(), matvec: self.shape, calibration: self.calibration.clone() }
+    }
+
+    /// The GPU.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Loads a GGUF file. `progress` answers `false` to abort.
+    pub async fn load(&self, source: &mut impl ByteSource, progress: impl FnMut(LoadProgress) -> bool) -> Result<Model> {
+        Model::load(&self.gpu, source, progress).await
+    }
+
+    /// Tokens of a prefill batch. A software adapter takes seconds for a long one, and must notice an abort between two.
+    pub(crate) fn chunk(&self) -> u32 {
+        if self.gpu.info().software { 32 } else { 256 }
+    }
+}

@@ -86,6 +86,22 @@ impl Gpu {
         self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
     }
 
+    /// Sends queued writes on their way and waits until they, and everything submitted before, are done.
+    pub async fn flush(&self) -> Result<(), GpuError> {
+        self.queue.submit([]);
+        let (sender, receiver) = futures_channel::oneshot::channel();
+        self.queue.on_submitted_work_done(move || {
+            // Nobody waits if the caller was dropped.
+            let _ = sender.send(());
+        });
+        if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
+            return Err(GpuError::Lost { message: error.to_string() });
+        }
+        let done = receiver.await;
+        self.take_fault()?;
+        done.map_err(|_| GpuError::Lost { message: "the queue was dropped".into() })
+    }
+
     /// Submits what `encoder` holds.
     pub fn submit(&self, encoder: wgpu::CommandEncoder) {
         self.queue.submit([encoder.finish()]);

@@ -42,7 +42,7 @@ pub struct GpuInfo {
     pub driver: String,
     /// `vulkan`, `metal`, `dx12` or `webgpu`.
     pub backend: String,
-    /// It runs on the CPU: SwiftShader, lavapipe, WARP.
+    /// It runs on the CPU: `SwiftShader`, lavapipe, WARP.
     pub software: bool,
     /// Optional features in use.
     pub features: Features,
@@ -189,6 +189,11 @@ impl Gpu {
             Some(lost @ GpuError::Lost { .. }) => Err(lost.clone()),
             _ => fault.take().map_or(Ok(()), Err),
         }
+    }
+
+    /// Gives the device back now; whatever is on it is lost, and further calls end in [`GpuError::Lost`].
+    pub fn close(&self) {
+        self.device.destroy();
     }
 
     /// Makes the queue look at what has finished: an empty submit. Firefox otherwise completes a readback on a 100 ms

@@ -31,9 +31,9 @@ impl Comparison {
         }
         let scale = self.want.iter().filter(|want| want.is_finite()).fold(0.0f32, |max, want| max.max(want.abs()));
         let bound = self.tolerance * scale.max(1e-3);
-        let off = |(got, want): (&f32, &f32)| got != want && !((got - want).abs() <= bound);
+        let off = |(got, want): (&f32, &f32)| got != want && ((got - want).abs() > bound || got.is_nan());
         let wrong = self.got.iter().zip(&self.want).filter(|pair| off(*pair)).count();
-        let at = self.got.iter().zip(&self.want).position(|pair| off(pair))?;
+        let at = self.got.iter().zip(&self.want).position(off)?;
         let (got, want) = (self.got[at], self.want[at]);
         Some(format!("{wrong} of {} values off, first at {at}: got {got}, want {want} +- {bound}", self.want.len()))
     }
@@ -87,7 +87,18 @@ pub struct Outcome {
 /// Every case of every kernel.
 pub fn cases() -> Vec<Case> {
     let mut cases = super::norm::cases::cases();
+    cases.extend(super::embed::cases::cases());
+    cases.extend(super::glu::cases::cases());
+    cases.extend(super::linear_rows::cases::cases());
+    cases.extend(super::matmul::cases::cases());
+    cases.extend(super::matvec::cases::cases());
     cases.extend(super::attend::cases::cases());
+    cases.extend(super::row_max::cases::cases());
+    cases.extend(super::mix::cases::cases());
+    cases.extend(super::select::cases::cases());
+    cases.extend(super::pick::cases::cases());
+    cases.extend(super::score::cases::cases());
+    cases.extend(crate::guidance::cases::cases());
     cases
 }
 
@@ -121,7 +132,7 @@ pub(super) fn run(gpu: &Gpu, dispatches: &[Dispatch], tokens: u32) {
     gpu.submit(encoder);
 }
 
-/// Seeded test numbers (SplitMix64), the same on every platform.
+/// Seeded test numbers (`SplitMix64`), the same on every platform.
 #[derive(Debug)]
 pub struct Numbers(u64);
 

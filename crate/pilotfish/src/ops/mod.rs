@@ -6,10 +6,26 @@
 pub mod attend;
 pub mod attend_combine;
 pub mod attend_prefill;
+pub mod calibrate;
+pub mod embed;
+pub mod elementary;
+pub mod finish;
+pub mod glu;
 #[cfg(any(test, feature = "grid"))]
 pub mod grid;
+pub mod linear;
+pub mod linear_rows;
+pub mod matmul;
+pub mod matrix;
+pub mod matvec;
+pub mod mix;
+pub mod mixing;
 pub mod norm;
+pub mod pick;
 pub mod rope;
+pub mod row_max;
+pub mod score;
+pub mod select;
 
 /// Activation rows are this many floats apart, rounded up, with zeros in the padding: then a packed weight row, whose last
 /// unit is zero-padded, can be multiplied without looking at its end.

@@ -33,8 +33,6 @@ pub struct Norm<'a> {
     pub gain: &'a wgpu::Buffer,
     /// The next block's input.
     pub h: &'a wgpu::Buffer,
-    /// The tokens whose `h` is wanted, as `u32` (the last norm, before logits): then `h` is `[outputs, stride(n)]`.
-    pub outputs: Option<&'a wgpu::Buffer>,
 }
 
 impl Norm<'_> {
@@ -51,19 +49,13 @@ impl Norm<'_> {
             Binding::whole(3, self.gain),
             Binding::whole(4, post_gain.unwrap_or(gpu.nothing())),
             Binding::whole(5, self.h),
-            Binding::whole(6, self.outputs.unwrap_or(gpu.nothing())),
         ];
         let consts = [
             ("RESIDUAL", u32::from(self.residual.is_some())),
             ("POST", u32::from(post_gain.is_some())),
-            ("GATHER", u32::from(self.outputs.is_some())),
             ("SIZE", SIZE),
         ];
-        let count = [
-            if self.outputs.is_some() { Extent::Outputs(1) } else { Extent::Tokens(1) },
-            Extent::Fixed(1),
-            Extent::Fixed(1),
-        ];
+        let count = [Extent::Tokens(1), Extent::Fixed(1), Extent::Fixed(1)];
         Dispatch::new(gpu, "norm", &[("reduce", reduce)], &consts, &bindings, count)
     }
 }
@@ -120,7 +112,6 @@ pub(super) mod cases {
                             residual: residual.then_some((&buffers.1, post.then_some(&buffers.3))),
                             gain: &buffers.2,
                             h: &buffers.4,
-                            outputs: None,
                         };
                         run(gpu, &[op.dispatch(gpu)?], tokens as u32);
                         let got = [gpu.read::<f32>(&buffers.0, x.len()).await?, gpu.read(&buffers.4, x.len()).await?]

@@ -1,0 +1,100 @@
+//! What a caller asks of a session.
+
+use serde::{Deserialize, Serialize};
+
+use super::model::Prompt;
+use crate::guidance::{FilterKind, Sampling};
+
+/// A guided generation, but for the loaded models themselves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionOptions {
+    /// What the base continues.
+    pub prompt: Prompt,
+    /// What steers it.
+    #[serde(default)]
+    pub guides: Vec<Guide>,
+    /// How a token is drawn from the mix.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// Divide by the sum of all weights: the averaged variant.
+    #[serde(default)]
+    pub normalize: bool,
+    /// Restrict the candidates by one row, before the mix.
+    #[serde(default)]
+    pub filter: Option<NamedFilter>,
+    /// Positions per row; 0 is what the prompts and `max_tokens` need. At most what the model was trained for.
+    #[serde(default)]
+    pub context_length: u32,
+    /// Tokens to make at most.
+    #[serde(default = "default_max_tokens")]
+    pub max_tokens: u32,
+    /// Steps submitted ahead of the one being read, at most 8: 1 waits for each token, 0 is what suits the device.
+    #[serde(default)]
+    pub in_flight: u32,
+}
+
+fn default_max_tokens() -> u32 {
+    256
+}
+
+impl SessionOptions {
+    /// The base alone on `prompt`, with every default.
+    pub fn new(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            guides: Vec::new(),
+            sampling: Sampling::default(),
+            normalize: false,
+            filter: None,
+            context_length: 0,
+            max_tokens: default_max_tokens(),
+            in_flight: 0,
+        }
+    }
+}
+
+/// A guide: what steers, and how much. In DESIGN's words `(weights, context, weight, transform)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Guide {
+    /// Its name, unique in a session; `base` and `mix` are taken.
+    pub name: String,
+    /// How much it steers, of either sign; live.
+    pub weight: f32,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: GuideKind,
+}
+
+/// What a guide is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum GuideKind {
+    /// The base's own weights under another context: `+ w * base(context) - w * base(against)`. `against` defaults to the
+    /// base's own prompt, which costs no further row.
+    Context {
+        /// Put before the conversation as a system message (or before a plain text).
+        context: String,
+        /// The same for the row that is subtracted.
+        #[serde(default)]
+        against: Option<String>,
+    },
+    /// Another model with the same vocabulary, on the base's prompt or its own: `+ w * model(prompt)`.
+    Model {
+        /// Index into the guide models given beside these options.
+        model: usize,
+        /// Its own prompt (another template, say); the base's by default.
+        #[serde(default)]
+        prompt: Option<Prompt>,
+    },
+}
+
+/// A filter by a row that goes by its name: `base`, or a guide's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NamedFilter {
+    /// `base`, or a guide's name (its row under the context, or its model's row).
+    pub row: String,
+    /// What it keeps.
+    #[serde(flatten)]
+    pub kind: FilterKind,
+}

@@ -1,0 +1,119 @@
+//! Scoring: the logits of every position of a given text. Not the ordinary path: here logits come to the CPU.
+
+use serde::Serialize;
+
+use super::Engine;
+use super::model::Model;
+use crate::gpu::{Binding, Usage};
+use crate::model::{BatchToken, Forward, ForwardPlan, Logits, Sizes};
+use crate::ops::stride;
+use crate::tokenizer::TokenId;
+use crate::{Error, Result};
+
+/// Positions whose logits are read back together.
+const MOST_AT_ONCE: u64 = 32;
+
+/// What a model makes of a text.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Scores {
+    /// `log p(ids[t + 1] | ids[..=t])`, natural, one fewer than ids.
+    pub logprobs: Vec<f32>,
+    /// The likeliest tokens after the last position, with their logits, highest first.
+    pub top: Vec<(TokenId, f32)>,
+    /// `ln Σ exp(logit)` at the last position.
+    pub logsumexp: f32,
+}
+
+/// Scores `ids` under `model`; `top` tokens are listed for the last position. `progress(done, total)` answers `false` to abort.
+pub async fn score(
+    engine: &Engine,
+    model: &Model,
+    ids: &[TokenId],
+    top: usize,
+    progress: impl FnMut(usize, usize) -> bool,
+) -> Result<Scores> {
+    let mut scores = Scores { logprobs: Vec::new(), top: Vec::new(), logsumexp: f32::NAN };
+    let take = |position: usize, logits: &[f32]| {
+        let normaliser = logsumexp(logits);
+        if let Some(next) = ids.get(position + 1) {
+            scores.logprobs.push((f64::from(logits[*next as usize]) - normaliser) as f32);
+        } else {
+            scores.logsumexp = normaliser as f32;
+            scores.top = highest(logits, top);
+        }
+    };
+    each_logits(engine, model, ids, take, progress).await?;
+    Ok(scores)
+}
+
+/// Calls `take(position, logits)` for every position of `ids`, in order; `logits` is `[n_vocab]`.
+pub async fn each_logits(
+    engine: &Engine,
+    model: &Model,
+    ids: &[TokenId],
+    mut take: impl FnMut(usize, &[f32]),
+    mut progress: impl FnMut(usize, usize) -> bool,
+) -> Result<()> {
+    let Model { spec, weights, .. } = model;
+    let vocab = spec.n_vocab;
+    if ids.is_empty() {
+        return Err(Error::EmptyPrompt { row: "base".into() });
+    }
+    if ids.len() as u64 > u64::from(spec.context_length) {
+        return Err(Error::PromptTooLong { row: "base".into(), found: ids.len(), expected: spec.context_length });
+    }
+    if let Some(id) = ids.iter().find(|id| **id >= vocab) {
+        return Err(Error::TokenId { found: *id, expected: vocab });
+    }
+    let gpu = &*engine.gpu;
+    let row_bytes = u64::from(stride(vocab)) * 4;
+    let chunk = (gpu.info().max_binding / row_bytes).clamp(1, MOST_AT_ONCE).min(ids.len() as u64) as u32;
+    let logits = gpu.buffer("scored logits", row_bytes * u64::from(chunk), Usage::Storage)?;
+    let batch = gpu.buffer("decode batch", 256, Usage::Storage)?;
+    let logits = Logits { buffer: &logits, stride: stride(vocab), first_row: 0 };
+    let forward = Forward::new(gpu, &ForwardPlan {
+        spec,
+        weights,
+        sizes: Sizes { rows: 1, context: ids.len() as u32, chunk },
+        decode_batch: Binding { at: 0, buffer: &batch, range: None },
+        logits,
+        score_logits: Some(logits),
+        shape: engine.shape,
+    })?;
+    let tokens: Vec<BatchToken> =
+        ids.iter().enumerate().map(|(at, id)| BatchToken { id: *id, row: 0, position: at as u32, pad: 0 }).collect();
+    let mut done = 0;
+    for tokens in tokens.chunks(chunk as usize) {
+        forward.submit_score(gpu, tokens);
+        let width = stride(vocab) as usize;
+        let values: Vec<f32> = gpu.read(logits.buffer, tokens.len() * width).await?;
+        for (at, row) in values.chunks_exact(width).enumerate() {
+            take(done + at, &row[..vocab as usize]);
+        }
+        done += tokens.len();
+        if !progress(done, ids.len()) {
+            return Err(Error::Aborted);
+        }
+    }
+    Ok(())
+}
+
+/// `ln Σ exp(x)`, in double precision.
+pub fn logsumexp(logits: &[f32]) -> f64 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - max).exp()).sum();
+    f64::from(max) + sum.ln()
+}
+
+/// The `n` highest logits with their ids, highest first, lowest id first where equal.
+pub fn highest(logits: &[f32], n: usize) -> Vec<(TokenId, f32)> {
+    let mut order: Vec<TokenId> = (0..logits.len() as TokenId).collect();
+    let before = |a: &TokenId, b: &TokenId| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
+    let n = n.min(order.len());
+    if n > 0 && n < order.len() {
+        order.select_nth_unstable_by(n - 1, before);
+    }
+    order.truncate(n);
+    order.sort_unstable_by(before);
+    order.into_iter().map(|id| (id, logits[id as usize])).collect()
+}

@@ -1,0 +1,535 @@
+//! A guided generation: rows prefilled, steps submitted ahead, tokens read late.
+//!
+//! A step is one submit: every weight set's rows go from ids to logits, the mix becomes a token, and that token is already
+//! the next step's input when the CPU hears of it. Several steps are in flight; what was sampled past a stop is dropped.
+
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use serde::Serialize;
+
+use super::Engine;
+use super::model::Model;
+use super::options::{NamedFilter, SessionOptions};
+use super::rows::Rows;
+use crate::gpu::{Binding, Gpu, Readback, StepShape, Usage, record};
+use crate::guidance::{MixRule, Mixer, MixerPlan, RowFilter, Sampling, Telemetry, Term};
+use crate::model::{BatchToken, Forward, ForwardPlan, Logits, batch_words};
+use crate::ops::{attend, stride};
+use crate::tokenizer::{StreamDecoder, TokenId, Tokenizer};
+use crate::{Error, Result};
+
+/// Candidates reported with each token.
+pub const CANDIDATES: u32 = 10;
+
+/// The most steps in flight.
+const MAX_IN_FLIGHT: u32 = 8;
+
+/// Steps in flight on a GPU: enough to hide the way of a token to the CPU, few enough for a slider to feel immediate.
+const DEFAULT_IN_FLIGHT: u32 = 3;
+
+/// Each weight set's decode batch begins at a multiple of this many bytes: WebGPU's binding alignment, and room for
+/// [`super::rows::MAX_ROWS`] tokens.
+const BATCH_STRIDE: u64 = 256;
+
+/// What is done while a session is being made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PrefillProgress {
+    /// Prompt tokens in the caches, over all rows.
+    pub done: usize,
+    /// Prompt tokens in all.
+    pub total: usize,
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// The model ended its turn.
+    End,
+    /// `max_tokens` were made.
+    Length,
+    /// The context is full.
+    Context,
+    /// The caller stopped it.
+    Stopped,
+}
+
+/// One token and what it was made of. Log-probabilities are natural.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    /// Counts from 0.
+    pub index: u32,
+    /// The token.
+    pub id: TokenId,
+    /// What it adds to the text; empty while a character is unfinished, or for a token that is no text.
+    pub text: String,
+    /// Set on the last step.
+    pub stop: Option<Stop>,
+    /// Of the token, under each.
+    pub log_probs: LogProbs,
+    /// Of the base's distribution, in nats.
+    pub entropy: f32,
+    /// KL(mix || base), in nats.
+    pub kl: f32,
+    /// The guides' weights that this token was made with.
+    pub weights: Vec<f32>,
+    /// The temperature that it was made with.
+    pub temperature: f32,
+    /// The likeliest tokens under the mix.
+    pub candidates: Vec<Candidate>,
+}
+
+/// The log-probability of one token under each distribution.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LogProbs {
+    /// The base alone.
+    pub base: f32,
+    /// What was drawn from, before top-k, top-p and min-p.
+    pub mix: f32,
+    /// Each guide alone (a context guide: the base under its context).
+    pub guides: Vec<f32>,
+}
+
+/// A token that might have been.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// The token.
+    pub id: TokenId,
+    /// Its text, damaged bytes shown as U+FFFD.
+    pub text: String,
+    /// Its log-probabilities.
+    #[serde(flatten)]
+    pub log_probs: LogProbs,
+}
+
+/// What a session takes and does.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionInfo {
+    /// The rows: what runs beside the base.
+    pub rows: Vec<RowInfo>,
+    /// Positions per row.
+    pub context_length: u32,
+    /// Kernel calls in one step.
+    pub dispatches_per_step: u32,
+    /// Bytes of weights read in one step.
+    pub weight_bytes_per_step: u64,
+    /// GPU memory.
+    pub memory: SessionMemory,
+}
+
+/// One row of a session.
+#[derive(Debug, Clone, Serialize)]
+pub struct RowInfo {
+    /// `base`, a guide's name, or `NAME against`.
+    pub name: String,
+    /// 0 is the base's model; `i + 1` is guide model `i`.
+    pub model: usize,
+    /// Tokens of its prompt.
+    pub prompt_tokens: usize,
+}
+
+/// Bytes on the GPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct SessionMemory {
+    /// Weights of all models in use.
+    pub weights: u64,
+    /// Key-value caches.
+    pub kv: u64,
+    /// Activations and logits.
+    pub activations: u64,
+}
+
+/// What a session will take, known before anything is allocated.
+#[derive(Debug)]
+pub struct SessionPlan {
+    /// The rows.
+    pub rows: Rows,
+    /// Positions per row.
+    pub context: u32,
+    /// GPU memory.
+    pub memory: SessionMemory,
+    vocab: u32,
+    vocab_stride: u32,
+    /// The models in use, in the order of their rows.
+    used: Vec<usize>,
+}
+
+impl SessionPlan {
+    /// Renders and tokenizes the prompts, checks every option, and adds up the memory.
+    pub fn new(engine: &Engine, base: &Model, models: &[Rc<Model>], options: &SessionOptions) -> Result<Self> {
+        let rows = Rows::plan(base, models, &options.prompt, &options.guides)?;
+        let mut used: Vec<usize> = rows.rows.iter().map(|row| row.model).collect();
+        used.dedup();
+        let in_use = || used.iter().map(|index| pick(base, models, *index));
+        let context = context(&rows, options, in_use().map(|model| model.spec.context_length).min().unwrap_or_default())?;
+        let vocab = in_use().map(Model::vocab).min().unwrap_or_default();
+        let vocab_stride = stride(in_use().map(|model| model.spec.n_vocab).max().unwrap_or_default());
+        options.sampling.validate(vocab)?;
+        mix_rule(&rows, options)?.validate(rows.rows.len(), vocab)?;
+        let mut memory = SessionMemory {
+            activations: u64::from(vocab_stride) * 4 * rows.rows.len() as u64,
+            ..SessionMemory::default()
+        };
+        for index in &used {
+            let Model { spec, weights, .. } = pick(base, models, *index);
+            let sizes = rows.sizes(*index, context, engine.chunk());
+            memory.weights += weights.bytes;
+            memory.kv += sizes.kv_bytes(spec);
+            memory.activations += sizes.activation_bytes(spec);
+        }
+        Ok(Self { rows, context, memory, vocab, vocab_stride, used })
+    }
+}
+
+/// Model 0 is the base, `i + 1` is guide model `i`. Row planning has checked the index.
+fn pick<'a>(base: &'a Model, models: &'a [Rc<Model>], index: usize) -> &'a Model {
+    if index == 0 { base } else { &models[index - 1] }
+}
+
+/// A generation under way.
+#[derive(Debug)]
+pub struct Session {
+    gpu: Rc<Gpu>,
+    base: Rc<Model>,
+    rows: Rows,
+    sets: Vec<Set>,
+    mixer: Mixer,
+    decoder: StreamDecoder<SharedTokenizer>,
+    readbacks: Vec<Readback>,
+    flights: VecDeque<u32>,
+    /// Steps submitted, which is also how far every row's position has moved.
+    submitted: u32,
+    taken: u32,
+    max_tokens: u32,
+    in_flight: u32,
+    longest_prompt: u32,
+    stop_asked: bool,
+    ended: bool,
+    info: SessionInfo,
+}
+
+/// A model's tokenizer, kept alive by the model.
+#[derive(Debug)]
+struct SharedTokenizer(Rc<Model>);
+
+impl Deref for SharedTokenizer {
+    type Target = Tokenizer;
+
+    fn deref(&self) -> &Tokenizer {
+        &self.0.tokenizer
+    }
+}
+
+/// One weight set of a session.
+#[derive(Debug)]
+struct Set {
+    model: usize,
+    forward: Forward,
+    rows: u32,
+}
+
+impl Session {
+    /// Allocates, plans every dispatch, and prefills. `models` are the guides' models, `options.guides` index them.
+    /// `progress` answers `false` to abort.
+    pub async fn new(
+        engine: &Engine,
+        base: Rc<Model>,
+        models: &[Rc<Model>],
+        options: &SessionOptions,
+        mut progress: impl FnMut(PrefillProgress) -> bool,
+    ) -> Result<Self> {
+        let plan = SessionPlan::new(engine, &base, models, options)?;
+        let SessionPlan { rows, context, vocab, vocab_stride, used, memory } = plan;
+        let gpu = Rc::clone(&engine.gpu);
+        let rule = mix_rule(&rows, options)?;
+        let logits_bytes = u64::from(vocab_stride) * 4 * rows.rows.len() as u64;
+        let logits = gpu.buffer("logits", logits_bytes, Usage::Storage)?;
+        let batches = gpu.buffer("decode batches", BATCH_STRIDE * used.len() as u64, Usage::Storage)?;
+        let mut sets = Vec::new();
+        for (at, index) in used.iter().enumerate() {
+            let first_row = rows.rows.iter().position(|row| row.model == *index).unwrap_or_default() as u32;
+            let Model { spec, weights, .. } = pick(&base, models, *index);
+            let sizes = rows.sizes(*index, context, engine.chunk());
+            let forward = Forward::new(&gpu, &ForwardPlan {
+                spec,
+                weights,
+                sizes,
+                decode_batch: Binding { at: 0, buffer: &batches, range: Some((at as u64 * BATCH_STRIDE, BATCH_STRIDE)) },
+                logits: Logits { buffer: &logits, stride: vocab_stride, first_row },
+                score_logits: None,
+                shape: engine.shape,
+            })?;
+            sets.push(Set { model: *index, forward, rows: sizes.rows });
+        }
+
+        let mixer = Mixer::new(&gpu, &MixerPlan {
+            vocab,
+            vocab_stride,
+            logits: &logits,
+            rows: rows.rows.len(),
+            rule: &rule,
+            sampling: &options.sampling,
+            report: std::iter::once(0).chain(rows.guides.iter().map(|guide| guide.terms[0].0)).collect(),
+            candidates: CANDIDATES.min(vocab),
+            batches: &batches,
+            batch_offsets: (0..used.len() as u64).map(|at| at * BATCH_STRIDE).collect(),
+            slots: MAX_IN_FLIGHT,
+        })?;
+        let readbacks = (0..MAX_IN_FLIGHT).map(|_| gpu.readback("telemetry", mixer.slot_bytes())).collect::<Result<_, _>>()?;
+        gpu.flush().await?;
+
+        let info = SessionInfo {
+            rows: rows
+                .rows
+                .iter()
+                .map(|row| RowInfo { name: row.name.clone(), model: row.model, prompt_tokens: row.ids.len() })
+                .collect(),
+            context_length: context,
+            dispatches_per_step: 0,
+            weight_bytes_per_step: memory.weights,
+            memory,
+        };
+        let software = gpu.info().software;
+        let mut session = Self {
+            decoder: StreamDecoder::new(SharedTokenizer(Rc::clone(&base))),
+            longest_prompt: rows.rows.iter().map(|row| row.ids.len()).max().unwrap_or_default() as u32,
+            gpu,
+            base,
+            rows,
+            sets,
+            mixer,
+            readbacks,
+            flights: VecDeque::new(),
+            submitted: 0,
+            taken: 0,
+            max_tokens: options.max_tokens,
+            in_flight: match options.in_flight {
+                // On the CPU steps cannot overlap with anything: going ahead would only delay a stop.
+                0 if software => 1,
+                0 => DEFAULT_IN_FLIGHT,
+                asked => asked.min(MAX_IN_FLIGHT),
+            },
+            stop_asked: false,
+            ended: options.max_tokens == 0,
+            info,
+        };
+        session.prefill(engine.chunk() as usize, &batches, &mut progress).await?;
+        session.info.dispatches_per_step = session.step_dispatches().count() as u32;
+        Ok(session)
+    }
+
+    /// What this session takes and does.
+    pub fn info(&self) -> &SessionInfo {
+        &self.info
+    }
+
+    /// Sets a guide's weight. Acts on the next submitted step: within [`SessionOptions::in_flight`] tokens.
+    pub fn set_weight(&mut self, guide: usize, weight: f32) -> Result<()> {
+        let given = self.rows.guides.len();
+        let terms = &self.rows.guides.get(guide).ok_or(Error::Guide { index: guide, given })?.terms;
+        let first = 1 + self.rows.guides[..guide].iter().map(|guide| guide.terms.len()).sum::<usize>();
+        for (at, (_, sign)) in terms.iter().enumerate() {
+            self.mixer.set_weight(&self.gpu, first + at, sign * weight)?;
+        }
+        Ok(())
+    }
+
+    /// Sets temperature, filters and seed. Acts on the next submitted step.
+    pub fn set_sampling(&mut self, sampling: &Sampling) -> Result<()> {
+        Ok(self.mixer.set_sampling(&self.gpu, sampling)?)
+    }
+
+    /// Submits no more; [`Session::next`] gives what is in flight no more either, but one last step that says
+    /// [`Stop::Stopped`] if there is one.
+    pub fn stop(&mut self) {
+        self.stop_asked = true;
+    }
+
+    /// The next token, or `None` when the generation has ended.
+    pub async fn next(&mut self) -> Result<Option<Step>> {
+        while !self.ended && !self.stop_asked && self.flights.len() < self.in_flight as usize && self.room().is_none() {
+            self.submit();
+        }
+        let Some(slot) = self.flights.pop_front() else { return Ok(None) };
+        let mut telemetry = None;
+        let (layout, readback) = (self.mixer.layout(), &self.readbacks[slot as usize]);
+        let read = readback.take(&self.gpu, |report| telemetry = Some(Telemetry::decode(report, &layout))).await;
+        let telemetry = match (read, telemetry) {
+            (Ok(()), Some(Ok(telemetry))) => telemetry,
+            // After a fault nothing more comes of this session.
+            (read, telemetry) => {
+                self.ended = true;
+                self.flights.clear();
+                read?;
+                return telemetry.transpose().map_err(Error::from).map(|_| None);
+            }
+        };
+        let step = self.step(&telemetry);
+        if step.stop.is_some() {
+            self.ended = true;
+            self.drain().await?;
+        }
+        Ok(Some(step))
+    }
+
+    /// Why no further step can be submitted, if so.
+    fn room(&self) -> Option<Stop> {
+        if self.submitted >= self.max_tokens {
+            Some(Stop::Length)
+        } else if self.longest_prompt + self.submitted > self.info.context_length {
+            Some(Stop::Context)
+        } else {
+            None
+        }
+    }
+
+    /// Waits for steps past the end and forgets them.
+    async fn drain(&mut self) -> Result<()> {
+        while let Some(slot) = self.flights.pop_front() {
+            self.readbacks[slot as usize].take(&self.gpu, |_| ()).await?;
+        }
+        Ok(())
+    }
+
+    /// Every dispatch of the next step, in order.
+    fn step_dispatches(&self) -> impl Iterator<Item = (&crate::gpu::Dispatch, StepShape)> {
+        let splits = attend::splits(self.longest_prompt + self.submitted, self.gpu.info().software);
+        let forwards = self.sets.iter().flat_map(move |set| {
+            let shape = StepShape { tokens: set.rows, outputs: set.rows, splits };
+            set.forward.decode.iter().map(move |dispatch| (dispatch, shape))
+        });
+        forwards.chain(self.mixer.dispatches().map(|dispatch| (dispatch, StepShape::default())))
+    }
+
+    /// One encoder, one pass, one submit.
+    fn submit(&mut self) {
+        let slot = self.submitted % MAX_IN_FLIGHT;
+        let mut encoder = self.gpu.encoder();
+        record(&mut encoder, self.step_dispatches(), None);
+        let readback = &self.readbacks[slot as usize];
+        let report = self.mixer.slot_range(self.submitted);
+        encoder.copy_buffer_to_buffer(self.mixer.ring(), report.start, &readback.buffer, 0, report.end - report.start);
+        self.gpu.submit(encoder);
+        readback.start();
+        self.flights.push_back(slot);
+        self.submitted += 1;
+    }
+
+    fn step(&mut self, telemetry: &Telemetry) -> Step {
+        let tokenizer = &self.base.tokenizer;
+        let id = telemetry.token;
+        let index = self.taken;
+        self.taken += 1;
+        let end = tokenizer.is_end(id);
+        let last = self.flights.is_empty();
+        let stop = if end {
+            Some(Stop::End)
+        } else if self.stop_asked {
+            Some(Stop::Stopped)
+        } else {
+            self.room().filter(|_| last)
+        };
+        let mut text = if end { String::new() } else { self.decoder.push(id) };
+        if stop.is_some() {
+            text += &self.decoder.finish();
+        }
+        let log_probs = |mix: f32, rows: &[f32]| LogProbs { base: rows[0], mix, guides: rows[1..].to_vec() };
+        let mut term = 1;
+        let weights = self
+            .rows
+            .guides
+            .iter()
+            .map(|guide| {
+                let weight = telemetry.weights[term] * guide.terms[0].1;
+                term += guide.terms.len();
+                weight
+            })
+            .collect();
+        Step {
+            index,
+            id,
+            text,
+            stop,
+            log_probs: log_probs(telemetry.mix_log_prob, &telemetry.log_probs),
+            entropy: telemetry.base_entropy,
+            kl: telemetry.kl,
+            weights,
+            temperature: telemetry.temperature,
+            candidates: telemetry
+                .candidates
+                .iter()
+                .map(|candidate| Candidate {
+                    id: candidate.id,
+                    text: tokenizer.decode(&[candidate.id]),
+                    log_probs: log_probs(candidate.mix, &candidate.rows),
+                })
+                .collect(),
+        }
+    }
+
+    /// Puts all prompts but their last tokens in the caches; the last ones are the first step's input.
+    async fn prefill(
+        &mut self,
+        chunk: usize,
+        batches: &wgpu::Buffer,
+        progress: &mut impl FnMut(PrefillProgress) -> bool,
+    ) -> Result<()> {
+        let total = self.rows.rows.iter().map(|row| row.ids.len()).sum();
+        let mut done = 0;
+        for (at, set) in self.sets.iter().enumerate() {
+            let mut tokens = Vec::new();
+            let mut last = Vec::new();
+            for (row, ids) in self.rows.rows.iter().filter(|row| row.model == set.model).map(|row| &row.ids).enumerate() {
+                let token = |position: usize| BatchToken { id: ids[position], row: row as u32, position: position as u32, pad: 0 };
+                tokens.extend((0..ids.len() - 1).map(token));
+                last.push(token(ids.len() - 1));
+            }
+            for batch in tokens.chunks(chunk) {
+                set.forward.submit_prefill(&self.gpu, batch);
+                self.gpu.flush().await?;
+                done += batch.len();
+                if !progress(PrefillProgress { done, total }) {
+                    return Err(Error::Aborted);
+                }
+            }
+            done += last.len();
+            self.gpu.write(batches, at as u64 * BATCH_STRIDE, &batch_words(&last));
+        }
+        if progress(PrefillProgress { done: total, total }) { Ok(()) } else { Err(Error::Aborted) }
+    }
+}
+
+/// Positions per row: what was asked for, or what is needed, within `most`, what every model was trained for.
+fn context(rows: &Rows, options: &SessionOptions, most: u32) -> Result<u32> {
+    let longest = rows.rows.iter().max_by_key(|row| row.ids.len());
+    let needed = longest.map_or(0, |row| row.ids.len() as u32).saturating_add(options.max_tokens);
+    let context = if options.context_length == 0 { needed.min(most) } else { options.context_length.min(most) };
+    match longest {
+        Some(row) if row.ids.len() as u32 > context => {
+            Err(Error::PromptTooLong { row: row.name.clone(), found: row.ids.len(), expected: context })
+        }
+        _ => Ok(context),
+    }
+}
+
+/// The terms of the mix: the base with weight 1, then each guide's rows.
+fn mix_rule(rows: &Rows, options: &SessionOptions) -> Result<MixRule> {
+    let mut terms = vec![Term { row: 0, weight: 1.0 }];
+    for (guide, rows) in options.guides.iter().zip(&rows.guides) {
+        terms.extend(rows.terms.iter().map(|(row, sign)| Term { row: *row, weight: sign * guide.weight }));
+    }
+    let filter = match &options.filter {
+        None => None,
+        Some(NamedFilter { row, kind }) => Some(RowFilter {
+            row: match options.guides.iter().position(|guide| guide.name == *row) {
+                Some(guide) => rows.guides[guide].terms[0].0,
+                None if row == "base" => 0,
+                None => return Err(Error::UnknownRow { row: row.clone() }),
+            },
+            kind: *kind,
+        }),
+    };
+    Ok(MixRule { terms, normalize: options.normalize, filter })
+}

@@ -1,0 +1,322 @@
+//! The mix on the GPU: planned once, steered live.
+
+use super::rule::check_row;
+use super::{FilterKind, MixError, MixRule, RowFilter, Sampling, TelemetryLayout};
+use crate::gpu::{Dispatch, Gpu};
+use crate::ops::finish::finish;
+use crate::ops::mix::{Mix, RowKeep};
+use crate::ops::mixing::{Controls, MOST, MOST_ROWS, MOST_VOCAB, MixBuffers, MixShape, Mixing, Spread};
+use crate::ops::pick::pick;
+use crate::ops::row_max::row_max;
+use crate::ops::select::{Selection, select};
+
+/// What a [`Mixer`] is made of.
+#[derive(Debug, Clone)]
+pub struct MixerPlan<'a> {
+    /// Ids that are mixed: the smallest vocabulary of all rows, at most 500,000.
+    pub vocab: u32,
+    /// Floats between rows of logits.
+    pub vocab_stride: u32,
+    /// `[rows, vocab_stride]` in f32: the last logits of every row of every weight set.
+    pub logits: &'a wgpu::Buffer,
+    /// How many rows, at most 32.
+    pub rows: usize,
+    /// What is mixed.
+    pub rule: &'a MixRule,
+    /// How a token is drawn.
+    pub sampling: &'a Sampling,
+    /// Rows whose log-probs are reported: the base first, then each guide's; at most 16.
+    pub report: Vec<usize>,
+    /// How many of the most likely tokens are reported, at most 64.
+    pub candidates: u32,
+    /// The buffer of all decode batches. In each batch every entry gets the token, and its position grows by one.
+    pub batches: &'a wgpu::Buffer,
+    /// Where each batch begins, in bytes, a multiple of 256; at most 16.
+    pub batch_offsets: Vec<u64>,
+    /// How many steps' reports are kept: as many as may be in flight.
+    pub slots: u32,
+}
+
+/// Mixes, draws, feeds back and reports, step after step. Every dispatch of every combination of filters is made at the start.
+#[derive(Debug)]
+pub struct Mixer {
+    shape: MixShape,
+    buffers: MixBuffers,
+    rows: usize,
+    rule: MixRule,
+    sampling: Sampling,
+    dispatches: Dispatches,
+    order: Vec<At>,
+}
+
+/// Every dispatch that any setting may need.
+#[derive(Debug)]
+struct Dispatches {
+    row_max: Dispatch,
+    row_count: [Dispatch; 4],
+    row_mass: [Dispatch; 4],
+    /// For each way a row keeps tokens, without and with drawing.
+    mix: [[Dispatch; 2]; 4],
+    top_k: [Dispatch; 4],
+    top_p: [Dispatch; 4],
+    top_p_after_top_k: [Dispatch; 4],
+    /// After no selection, top-k, top-p.
+    pick: [Dispatch; 3],
+    finish: Dispatch,
+}
+
+/// The place of a dispatch among [`Dispatches`].
+#[derive(Debug, Clone, Copy)]
+enum At {
+    RowMax,
+    Select(Selection, usize),
+    Mix { keep: usize, pick: usize },
+    Pick(usize),
+    Finish,
+}
+
+const KEEPS: [RowKeep; 4] =
+    [RowKeep::All, RowKeep::Plausible, RowKeep::Selected(Selection::RowCount), RowKeep::Selected(Selection::RowMass)];
+
+impl Mixer {
+    /// Checks the plan, makes buffers and dispatches, and writes the settings. The next step is step 0.
+    pub fn new(gpu: &Gpu, plan: &MixerPlan<'_>) -> crate::Result<Self> {
+        Self::spread(gpu, plan, if gpu.info().software { Spread::Narrow } else { Spread::Wide })
+    }
+
+    /// As [`Mixer::new`], with the kernels' shape given.
+    pub(super) fn spread(gpu: &Gpu, plan: &MixerPlan<'_>, spread: Spread) -> crate::Result<Self> {
+        plan.validate()?;
+        let shape = MixShape {
+            vocab: plan.vocab,
+            stride: plan.vocab_stride,
+            terms: plan.rule.terms.iter().map(|term| term.row as u32).collect(),
+            reported: plan.report.iter().map(|row| *row as u32).collect(),
+            candidates: plan.candidates,
+            slots: plan.slots,
+            batch_at: plan.batch_offsets.iter().map(|offset| (offset / 16) as u32).collect(),
+            groups: 1,
+            finish_lanes: 64,
+        }
+        .spread(spread);
+        let buffers = MixBuffers::new(gpu, &shape)?;
+        let mixing = Mixing { shape: &shape, buffers: &buffers, logits: plan.logits, batches: plan.batches };
+        let mix = |keep| -> crate::Result<[Dispatch; 2]> {
+            Ok([Mix { keep, pick: false }.dispatch(gpu, &mixing)?, Mix { keep, pick: true }.dispatch(gpu, &mixing)?])
+        };
+        let dispatches = Dispatches {
+            row_max: row_max(gpu, &mixing)?,
+            row_count: select(gpu, &mixing, Selection::RowCount)?,
+            row_mass: select(gpu, &mixing, Selection::RowMass)?,
+            mix: [mix(KEEPS[0])?, mix(KEEPS[1])?, mix(KEEPS[2])?, mix(KEEPS[3])?],
+            top_k: select(gpu, &mixing, Selection::TopK)?,
+            top_p: select(gpu, &mixing, Selection::TopP)?,
+            top_p_after_top_k: select(gpu, &mixing, Selection::TopPAfterTopK)?,
+            pick: [
+                pick(gpu, &mixing, None)?,
+                pick(gpu, &mixing, Some(Selection::TopK))?,
+                pick(gpu, &mixing, Some(Selection::TopP))?,
+            ],
+            finish: finish(gpu, &mixing)?,
+        };
+        let mut mixer = Self {
+            shape,
+            buffers,
+            rows: plan.rows,
+            rule: plan.rule.clone(),
+            sampling: *plan.sampling,
+            dispatches,
+            order: Vec::new(),
+        };
+        for (term, of) in mixer.rule.terms.iter().enumerate() {
+            mixer.buffers.set_weight(gpu, term, of.weight);
+        }
+        mixer.apply(gpu);
+        Ok(mixer)
+    }
+
+    /// What the next step dispatches under the settings of now, in order: two dispatches if nothing filters.
+    pub fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
+        self.order.iter().map(|at| self.dispatches.at(*at))
+    }
+
+    /// Gives a term a new weight: one write of 4 bytes, in force from the next submitted step on.
+    pub fn set_weight(&mut self, gpu: &Gpu, term: usize, weight: f32) -> Result<(), MixError> {
+        self.rule.set_weight(term, weight)?;
+        self.buffers.set_weight(gpu, term, weight);
+        Ok(())
+    }
+
+    /// Changes how tokens are drawn, from the next submitted step on.
+    pub fn set_sampling(&mut self, gpu: &Gpu, sampling: &Sampling) -> Result<(), MixError> {
+        sampling.validate(self.shape.vocab)?;
+        self.sampling = *sampling;
+        self.apply(gpu);
+        Ok(())
+    }
+
+    /// Changes which row filters, and how, from the next submitted step on.
+    pub fn set_filter(&mut self, gpu: &Gpu, filter: Option<RowFilter>) -> Result<(), MixError> {
+        if let Some(filter) = filter {
+            filter.validate(self.rows, self.shape.vocab)?;
+        }
+        self.rule.filter = filter;
+        self.apply(gpu);
+        Ok(())
+    }
+
+    /// Numbers the next step: 0 begins a text anew, and with the same seed makes the same noise.
+    pub fn set_step(&self, gpu: &Gpu, step: u32) {
+        self.buffers.set_step(gpu, step);
+    }
+
+    /// What is mixed now.
+    pub fn rule(&self) -> &MixRule {
+        &self.rule
+    }
+
+    /// How tokens are drawn now.
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
+    }
+
+    /// The ring of reports, to copy from.
+    pub fn ring(&self) -> &wgpu::Buffer {
+        &self.buffers.ring
+    }
+
+    /// Bytes of one report.
+    pub fn slot_bytes(&self) -> u64 {
+        4 * u64::from(self.shape.slot_words())
+    }
+
+    /// Where in [`Mixer::ring`] the report of `step` lies.
+    pub fn slot_range(&self, step: u32) -> std::ops::Range<u64> {
+        let first = u64::from(step % self.shape.slots) * self.slot_bytes();
+        first..first + self.slot_bytes()
+    }
+
+    /// How a report is to be read, by [`super::Telemetry::decode`].
+    pub fn layout(&self) -> TelemetryLayout {
+        TelemetryLayout {
+            terms: self.shape.terms.len(),
+            rows: self.shape.reported.len(),
+            candidates: self.shape.candidates as usize,
+            bytes: self.slot_bytes() as usize,
+        }
+    }
+
+    /// Bytes of the mixer's own buffers on the GPU.
+    pub fn bytes(&self) -> u64 {
+        [&self.buffers.controls, &self.buffers.work, &self.buffers.radix, &self.buffers.ring]
+            .iter()
+            .map(|buffer| buffer.size())
+            .sum()
+    }
+
+    /// Writes the settings and chooses the dispatches.
+    fn apply(&mut self, gpu: &Gpu) {
+        let filter = self.rule.filter;
+        let greedy = self.sampling.temperature == 0.0;
+        self.buffers.set_controls(
+            gpu,
+            &Controls {
+                inv_temperature: self.sampling.inv_temperature(),
+                temperature: self.sampling.temperature,
+                greedy: u32::from(greedy),
+                seed: [self.sampling.seed as u32, (self.sampling.seed >> 32) as u32],
+                top_k: self.sampling.top_k,
+                top_p: self.sampling.top_p,
+                min_p_drop: self.sampling.min_p_drop(),
+                normalize: u32::from(self.rule.normalize),
+                filter_row: filter.map_or(0, |filter| filter.row as u32),
+                filter_value: filter.map_or(0, |filter| match filter.kind {
+                    FilterKind::Plausibility { alpha } => alpha.ln().to_bits(),
+                    FilterKind::TopK { k } => k,
+                    FilterKind::TopP { p } => p.to_bits(),
+                }),
+                pad: [0; 5],
+            },
+        );
+        self.order.clear();
+        let levels = |selection| (0..4).map(move |level| At::Select(selection, level));
+        let keep = match filter.map(|filter| filter.kind) {
+            None => 0,
+            Some(FilterKind::Plausibility { .. }) => {
+                self.order.push(At::RowMax);
+                1
+            }
+            Some(FilterKind::TopK { .. }) => {
+                self.order.extend(levels(Selection::RowCount));
+                2
+            }
+            Some(FilterKind::TopP { .. }) => {
+                self.order.push(At::RowMax);
+                self.order.extend(levels(Selection::RowMass));
+                3
+            }
+        };
+        let filters = self.sampling.filters();
+        self.order.push(At::Mix { keep, pick: usize::from(!greedy && !filters) });
+        if filters {
+            let mut last = 0;
+            if self.sampling.top_k != 0 {
+                self.order.extend(levels(Selection::TopK));
+                last = 1;
+            }
+            if self.sampling.top_p != 1.0 {
+                self.order.extend(levels(if last == 1 { Selection::TopPAfterTopK } else { Selection::TopP }));
+                last = 2;
+            }
+            self.order.push(At::Pick(last));
+        }
+        self.order.push(At::Finish);
+    }
+}
+
+impl Dispatches {
+    fn at(&self, at: At) -> &Dispatch {
+        match at {
+            At::RowMax => &self.row_max,
+            At::Select(selection, level) => match selection {
+                Selection::RowCount => &self.row_count[level],
+                Selection::RowMass => &self.row_mass[level],
+                Selection::TopK => &self.top_k[level],
+                Selection::TopP => &self.top_p[level],
+                Selection::TopPAfterTopK => &self.top_p_after_top_k[level],
+            },
+            At::Mix { keep, pick } => &self.mix[keep][pick],
+            At::Pick(last) => &self.pick[last],
+            At::Finish => &self.finish,
+        }
+    }
+}
+
+impl MixerPlan<'_> {
+    fn validate(&self) -> Result<(), MixError> {
+        let plan = |what, found: u64, expected, holds: bool| {
+            if holds { Ok(()) } else { Err(MixError::Plan { what, found, expected }) }
+        };
+        let vocab = self.vocab;
+        plan("vocab", vocab.into(), "1 to 500000", (1..=MOST_VOCAB).contains(&vocab))?;
+        plan("vocab_stride", self.vocab_stride.into(), "at least the vocabulary", self.vocab_stride >= vocab)?;
+        plan("rows", self.rows as u64, "1 to 32", self.rows > 0 && self.rows as u64 <= u64::from(MOST_ROWS))?;
+        let bytes = 4 * self.rows as u64 * u64::from(self.vocab_stride);
+        plan("logits bytes", self.logits.size(), "rows times vocab_stride floats", self.logits.size() >= bytes)?;
+        let report = self.report.len();
+        plan("reported rows", report as u64, "1 to 16", (1..=MOST).contains(&report))?;
+        plan("candidates", self.candidates.into(), "at most 64", self.candidates <= 64)?;
+        plan("slots", self.slots.into(), "1 to 4096", (1..=4096).contains(&self.slots))?;
+        let batches = self.batch_offsets.len();
+        plan("batches", batches as u64, "at most 16", batches <= MOST)?;
+        for offset in &self.batch_offsets {
+            plan("batch offset", *offset, "a multiple of 256", offset % 256 == 0)?;
+            plan("batch offset", *offset, "an offset inside the buffer", offset + 32 <= self.batches.size())?;
+        }
+        for row in &self.report {
+            check_row("the report", *row, self.rows)?;
+        }
+        self.rule.validate(self.rows, vocab)?;
+        self.sampling.validate(vocab)
+    }
+}

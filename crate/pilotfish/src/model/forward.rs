@@ -1,0 +1,392 @@
+//! The recorded forward pass of one weight set: activations, key-value cache, and every dispatch from ids to logits, made
+//! once and replayed for each step.
+//!
+//! ```text
+//! embed -> [ norm  qkv  attend(+rope, +KV write)  output  +norm  gate/up  down  + ] x layers -> norm -> logits
+//! ```
+//!
+//! All rows of a weight set go through each dispatch together, so a step reads the weights once however many rows it has.
+
+use super::weights::{GateUp, Layer, Projection, Weights};
+use crate::arch::{self, ModelSpec};
+use crate::gpu::{Binding, Dispatch, Gpu, GpuError, StepShape, Usage, record};
+use crate::ops::attend::{Attend, Heads, MAX_SPLITS, RopeStyle, Variant};
+use crate::ops::attend_combine::Combine;
+use crate::ops::attend_prefill::Prefill;
+use crate::ops::embed::Embed;
+use crate::ops::glu::Glu;
+use crate::ops::linear::{Activation, Epilogue, Linear, MatvecShape, Tokens};
+use crate::ops::norm::Norm;
+use crate::ops::rope::{Rope, turns};
+use crate::ops::stride;
+
+/// Bytes of one token's entry in a batch buffer, and of its header.
+pub const BATCH_ENTRY: u64 = 16;
+
+/// One token of a batch, as the kernels read it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct BatchToken {
+    /// Token id.
+    pub id: u32,
+    /// Row of the key-value cache.
+    pub row: u32,
+    /// Position in that row.
+    pub position: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A batch as the kernels read it: the header, then the tokens.
+pub fn batch_words(tokens: &[BatchToken]) -> Vec<BatchToken> {
+    let n = tokens.len() as u32;
+    let header = BatchToken { id: n, row: n, position: 1, pad: 0 };
+    std::iter::once(header).chain(tokens.iter().copied()).collect()
+}
+
+/// How large the parts of a [`Forward`] are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Rows: streams of positions, each with a cache of its own (at most 8).
+    pub rows: u32,
+    /// Positions a row's cache holds.
+    pub context: u32,
+    /// Tokens of a prefill batch.
+    pub chunk: u32,
+}
+
+impl Sizes {
+    /// Bytes of the key-value caches of a model of this shape.
+    pub fn kv_bytes(&self, spec: &ModelSpec) -> u64 {
+        let position = u64::from(spec.n_kv_heads) * u64::from(spec.head_dim) * 4;
+        spec.layers.len() as u64 * u64::from(self.rows) * u64::from(self.context) * position
+    }
+
+    /// Bytes of the activations of a model of this shape.
+    pub fn activation_bytes(&self, spec: &ModelSpec) -> u64 {
+        let widths = [spec.hidden; 3].into_iter().chain([qkv_width(spec), attention_width(spec), spec.ffn, 2 * spec.ffn]);
+        widths.map(|width| u64::from(stride(width)) * 4 * u64::from(self.chunk.max(self.rows))).sum()
+    }
+}
+
+fn attention_width(spec: &ModelSpec) -> u32 {
+    spec.n_heads * spec.head_dim
+}
+
+fn qkv_width(spec: &ModelSpec) -> u32 {
+    (spec.n_heads + 2 * spec.n_kv_heads) * spec.head_dim
+}
+
+pub(super) fn activation(spec: &ModelSpec) -> Activation {
+    match spec.activation {
+        arch::Activation::Silu => Activation::Silu,
+        arch::Activation::GeluTanh => Activation::GeluTanh,
+    }
+}
+
+pub(super) fn heads(spec: &ModelSpec, layer: &arch::Layer, sizes: &Sizes) -> Heads {
+    Heads {
+        n_heads: spec.n_heads,
+        n_kv_heads: spec.n_kv_heads,
+        head_dim: spec.head_dim,
+        context: sizes.context,
+        scale: spec.attention_scale,
+        soft_cap: spec.attention_softcap,
+        window: layer.window,
+        rope_style: match spec.rope_style {
+            arch::RopeStyle::Interleaved => RopeStyle::Interleaved,
+            arch::RopeStyle::HalfSplit => RopeStyle::HalfSplit,
+        },
+        rope_dims: layer.rope.dims,
+        qk_norm: spec.qk_norm.then_some(spec.norm_eps),
+    }
+}
+
+/// Where logits go: rows of `stride` floats, this weight set's from `first_row` on.
+#[derive(Debug, Clone, Copy)]
+pub struct Logits<'a> {
+    /// `[rows, stride]` in f32.
+    pub buffer: &'a wgpu::Buffer,
+    /// Floats from row to row.
+    pub stride: u32,
+    /// The first row that this weight set writes.
+    pub first_row: u32,
+}
+
+/// One weight set's buffers and dispatches.
+#[derive(Debug)]
+pub struct Forward {
+    /// The prefill batch, written by the CPU.
+    pub prefill_batch: wgpu::Buffer,
+    /// One token per row to its logits.
+    pub decode: Vec<Dispatch>,
+    /// A chunk of tokens into the caches; no logits.
+    pub prefill: Vec<Dispatch>,
+    /// A chunk of tokens to the logits of each, where these were asked for.
+    pub score: Vec<Dispatch>,
+}
+
+/// What [`Forward::new`] plans for.
+#[derive(Debug, Clone, Copy)]
+pub struct ForwardPlan<'a> {
+    /// The model's shape.
+    pub spec: &'a ModelSpec,
+    /// Its weights.
+    pub weights: &'a Weights,
+    /// Rows, context, chunk.
+    pub sizes: Sizes,
+    /// The decode batch of this weight set: buffer and byte range.
+    pub decode_batch: Binding<'a>,
+    /// Where decoding puts logits.
+    pub logits: Logits<'a>,
+    /// Where scoring puts logits, `[chunk, stride]`, if it is wanted.
+    pub score_logits: Option<Logits<'a>>,
+    /// How matrices and vectors are multiplied on this device.
+    pub shape: MatvecShape,
+}
+
+impl Forward {
+    /// Allocates and records.
+    pub fn new(gpu: &Gpu, plan: &ForwardPlan<'_>) -> Result<Self, GpuError> {
+        let buffers = Buffers::new(gpu, plan)?;
+        let prefill_batch = gpu.buffer("prefill batch", BATCH_ENTRY * (1 + u64::from(plan.sizes.chunk)), Usage::Storage)?;
+        let recorder = Recorder { gpu, plan, buffers: &buffers };
+        let whole = Binding::whole(0, &prefill_batch);
+        let chunk = Tokens::Chunk(whole);
+        let prefill = recorder.body(Phase::Prefill, whole, chunk)?;
+        let score = match plan.score_logits {
+            None => Vec::new(),
+            Some(logits) => {
+                let mut score = recorder.body(Phase::Prefill, whole, chunk)?;
+                score.extend(recorder.head(chunk, logits)?);
+                score
+            }
+        };
+        let rows = Tokens::Rows(plan.sizes.rows);
+        let mut decode = recorder.body(Phase::Decode, plan.decode_batch, rows)?;
+        decode.extend(recorder.head(rows, plan.logits)?);
+        Ok(Self { prefill_batch, decode, prefill, score })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Prefill,
+    Decode,
+}
+
+/// Activations, `[tokens, stride(width)]` in f32, and the caches.
+struct Buffers {
+    /// The residual stream.
+    x: wgpu::Buffer,
+    /// A block's input.
+    h: wgpu::Buffer,
+    /// A block's output.
+    y: wgpu::Buffer,
+    /// `[q | k | v]`.
+    qkv: wgpu::Buffer,
+    /// Attention's output.
+    attention: wgpu::Buffer,
+    /// Attention's partial results, one per split.
+    partials: wgpu::Buffer,
+    /// `act(gate) * up`.
+    ffn: wgpu::Buffer,
+    /// `[gate | up]` where they are not fused.
+    gate_up: wgpu::Buffer,
+    /// Keys and values of each layer.
+    cache: Vec<(wgpu::Buffer, wgpu::Buffer)>,
+    /// What each kind of rotation turns by.
+    turns: Vec<(arch::Rope, wgpu::Buffer)>,
+}
+
+impl Buffers {
+    fn new(gpu: &Gpu, plan: &ForwardPlan<'_>) -> Result<Self, GpuError> {
+        let ForwardPlan { spec, sizes, weights, .. } = plan;
+        let tokens = u64::from(sizes.chunk.max(sizes.rows));
+        let activation = |label: &str, width: u32| gpu.buffer(label, u64::from(stride(width)) * 4 * tokens, Usage::Storage);
+        let split = weights.layers.iter().any(|layer| matches!(layer.gate_up, GateUp::Split(_)));
+        let heads = spec.layers.first().map(|layer| heads(spec, layer, sizes));
+        let cache_bytes = heads.map_or(0, |heads| heads.cache_bytes(sizes.rows));
+        let partials = heads.map_or(0, |heads| heads.partials_bytes(sizes.rows, MAX_SPLITS));
+        let turns = |(rope, frequencies): &(arch::Rope, Vec<f32>)| {
+            let table = turns(frequencies, rope.magnitude(), sizes.context);
+            Ok((*rope, gpu.storage_of("rotation", &table)?))
+        };
+        let cache = |_| Ok((gpu.buffer("key cache", cache_bytes, Usage::Storage)?, gpu.buffer("value cache", cache_bytes, Usage::Storage)?));
+        Ok(Self {
+            x: activation("residual stream", spec.hidden)?,
+            h: activation("block input", spec.hidden)?,
+            y: activation("block output", spec.hidden)?,
+            qkv: activation("qkv", qkv_width(spec))?,
+            attention: activation("attention", attention_width(spec))?,
+            partials: gpu.buffer("attention partials", partials, Usage::Storage)?,
+            ffn: activation("feed forward", spec.ffn)?,
+            gate_up: activation("gate and up", if split { 2 * spec.ffn } else { 0 })?,
+            cache: (0..spec.layers.len()).map(cache).collect::<Result<_, GpuError>>()?,
+            turns: weights.frequencies.iter().map(turns).collect::<Result<_, GpuError>>()?,
+        })
+    }
+}
+
+impl Forward {
+    /// Puts `tokens` (at most a chunk) into the caches.
+    pub fn submit_prefill(&self, gpu: &Gpu, tokens: &[BatchToken]) {
+        self.submit(gpu, &self.prefill, tokens);
+    }
+
+    /// As [`Forward::submit_prefill`], and leaves the logits of each token where scoring puts them.
+    pub fn submit_score(&self, gpu: &Gpu, tokens: &[BatchToken]) {
+        self.submit(gpu, &self.score, tokens);
+    }
+
+    fn submit(&self, gpu: &Gpu, dispatches: &[Dispatch], tokens: &[BatchToken]) {
+        gpu.write(&self.prefill_batch, 0, &batch_words(tokens));
+        let n = tokens.len() as u32;
+        let shape = StepShape { tokens: n, outputs: n, splits: 1 };
+        let mut encoder = gpu.encoder();
+        record(&mut encoder, dispatches.iter().map(|dispatch| (dispatch, shape)), None);
+        gpu.submit(encoder);
+    }
+}
+
+/// Turns a plan into dispatches.
+struct Recorder<'a> {
+    gpu: &'a Gpu,
+    plan: &'a ForwardPlan<'a>,
+    buffers: &'a Buffers,
+}
+
+impl Recorder<'_> {
+    /// From ids to the last layer's output; the last norm's result is in `h`.
+    fn body(&self, phase: Phase, batch: Binding<'_>, tokens: Tokens<'_>) -> Result<Vec<Dispatch>, GpuError> {
+        let ForwardPlan { spec, weights, .. } = self.plan;
+        let mut steps = Vec::new();
+        for segment in &weights.embed {
+            let scale = spec.embedding_scale.unwrap_or(1.0);
+            let embed = Embed { table: &segment.matrix, first_row: segment.column, scale, batch, x: &self.buffers.x };
+            steps.push(embed.dispatch(self.gpu)?);
+        }
+        if let Some(first) = weights.layers.first() {
+            steps.push(self.norm(None, &first.attn_norm)?);
+        }
+        for (at, layer) in weights.layers.iter().enumerate() {
+            self.attention(phase, at, layer, batch, tokens, &mut steps)?;
+            steps.push(self.add_norm(layer.post_attn_norm.as_ref(), &layer.ffn_norm)?);
+            self.feed_forward(layer, tokens, &mut steps)?;
+            let next = weights.layers.get(at + 1).map_or(&weights.output_norm, |next| &next.attn_norm);
+            steps.push(self.add_norm(layer.post_ffn_norm.as_ref(), next)?);
+        }
+        Ok(steps)
+    }
+
+    /// From `h` to logits.
+    fn head(&self, tokens: Tokens<'_>, logits: Logits<'_>) -> Result<Vec<Dispatch>, GpuError> {
+        let offset = logits.first_row * logits.stride;
+        self.project(self.plan.weights.logits(), &self.buffers.h, (logits.buffer, logits.stride, offset), tokens)
+    }
+
+    /// `x += y` (with the gain of y's own norm, if it has one), `h = norm(x)`.
+    fn add_norm(&self, post_gain: Option<&wgpu::Buffer>, gain: &wgpu::Buffer) -> Result<Dispatch, GpuError> {
+        self.norm(Some((&self.buffers.y, post_gain)), gain)
+    }
+
+    fn norm(&self, residual: Option<(&wgpu::Buffer, Option<&wgpu::Buffer>)>, gain: &wgpu::Buffer) -> Result<Dispatch, GpuError> {
+        let Buffers { x, h, .. } = self.buffers;
+        let ModelSpec { hidden, norm_eps, .. } = *self.plan.spec;
+        Norm { n: hidden, eps: norm_eps, x, residual, gain, h }.dispatch(self.gpu)
+    }
+
+    /// `output = projections * input`, `output` being `(buffer, stride, first float)`.
+    fn project(
+        &self,
+        projections: &[Projection],
+        input: &wgpu::Buffer,
+        (output, output_stride, first): (&wgpu::Buffer, u32, u32),
+        tokens: Tokens<'_>,
+    ) -> Result<Vec<Dispatch>, GpuError> {
+        let mut steps = Vec::new();
+        for Projection { matrix, column, bias } in projections {
+            let linear = Linear {
+                weight: matrix,
+                input,
+                output,
+                output_stride,
+                output_offset: first + column,
+                bias: bias.as_ref(),
+                epilogue: Epilogue::Store,
+                tokens,
+            };
+            steps.extend(linear.dispatches(self.gpu, self.plan.shape)?);
+        }
+        Ok(steps)
+    }
+
+    fn attention(
+        &self,
+        phase: Phase,
+        at: usize,
+        layer: &Layer,
+        batch: Binding<'_>,
+        tokens: Tokens<'_>,
+        steps: &mut Vec<Dispatch>,
+    ) -> Result<(), GpuError> {
+        let spec = self.plan.spec;
+        let Buffers { h, y, qkv, attention, partials, cache, turns, .. } = self.buffers;
+        steps.extend(self.project(&layer.qkv, h, (qkv, stride(qkv_width(spec)), 0), tokens)?);
+        let layer_spec = &spec.layers[at];
+        let heads = heads(spec, layer_spec, &self.plan.sizes);
+        let variant = Variant::of(self.gpu);
+        let (k_cache, v_cache) = &cache[at];
+        let turns = turns.iter().find(|(rope, _)| *rope == layer_spec.rope).map_or(self.gpu.nothing(), |(_, turns)| turns);
+        let qk_gain = layer.qk_norm.as_ref();
+        let out = attention;
+        match phase {
+            Phase::Decode => {
+                let attend = Attend { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, out, partials };
+                steps.push(attend.dispatch(self.gpu)?);
+                steps.push(Combine { heads, batch, partials, out }.dispatch(self.gpu)?);
+            }
+            Phase::Prefill => {
+                let rope = Rope { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, out };
+                steps.push(rope.dispatch(self.gpu)?);
+                steps.push(Prefill { heads, variant, batch, k_cache, v_cache, out }.dispatch(self.gpu)?);
+            }
+        }
+        steps.extend(self.project(&layer.attn_output, attention, (y, stride(spec.hidden), 0), tokens)?);
+        Ok(())
+    }
+
+    fn feed_forward(&self, layer: &Layer, tokens: Tokens<'_>, steps: &mut Vec<Dispatch>) -> Result<(), GpuError> {
+        let spec = self.plan.spec;
+        let Buffers { h, y, ffn, gate_up, .. } = self.buffers;
+        match &layer.gate_up {
+            GateUp::Fused(weight) => {
+                let linear = Linear {
+                    weight,
+                    input: h,
+                    output: ffn,
+                    output_stride: stride(spec.ffn),
+                    output_offset: 0,
+                    bias: None,
+                    epilogue: Epilogue::Glu(activation(spec)),
+                    tokens,
+                };
+                steps.extend(linear.dispatches(self.gpu, self.plan.shape)?);
+            }
+            GateUp::Split(projections) => {
+                steps.extend(self.project(projections, h, (gate_up, stride(2 * spec.ffn), 0), tokens)?);
+                let glu = Glu {
+                    n: spec.ffn,
+                    activation: activation(spec),
+                    both: gate_up,
+                    both_stride: stride(2 * spec.ffn),
+                    output: ffn,
+                    output_stride: stride(spec.ffn),
+                };
+                steps.push(glu.dispatch(self.gpu)?);
+            }
+        }
+        steps.extend(self.project(&layer.down, ffn, (y, stride(spec.hidden), 0), tokens)?);
+        Ok(())
+    }
+}

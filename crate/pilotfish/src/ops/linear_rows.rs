@@ -1,0 +1,66 @@
+//! Linear layers for software adapters, in decoding and prefilling: an invocation computes several weight rows for several tokens
+//! by itself. The twin is [`super::linear::linear`].
+
+use super::linear::{Linear, Tokens};
+use crate::gpu::{Dispatch, Gpu, GpuError};
+
+/// Invocations of a workgroup: few, so that small matrices still spread over threads.
+const SIZE: u32 = 8;
+
+/// The dispatch of a layer.
+pub(super) fn dispatch(linear: &Linear<'_>, gpu: &Gpu) -> Result<Dispatch, GpuError> {
+    let (tokens, pairs) = match linear.tokens {
+        Tokens::Rows(rows) => tile(rows),
+        Tokens::Chunk(_) | Tokens::Outputs(_) => (4, 4),
+    };
+    let consts = [("ROWS", tokens), ("PAIRS", pairs), ("SIZE", SIZE)];
+    let groups = linear.blocks(pairs).div_ceil(SIZE);
+    linear.dispatch(gpu, "linear_rows", None, &consts, groups, linear.token_blocks(tokens))
+}
+
+/// Tokens and pairs of weight rows an invocation has, when there are so many tokens.
+fn tile(tokens: u32) -> (u32, u32) {
+    match tokens {
+        0..=2 => (tokens.max(1), 4),
+        3 | 4 => (tokens, 4),
+        _ => (tokens.div_ceil(2), 4),
+    }
+}
+
+#[cfg(any(test, feature = "grid"))]
+pub(super) mod cases {
+    use super::super::grid::Case;
+    use super::super::linear::cases::{Over, Point};
+    use super::super::linear::{Activation, Epilogue, MatvecShape};
+    use super::super::matrix::random;
+    use crate::quant::TensorType;
+
+    /// Every format; every number of batch rows, and chunks; sizes beside the tiles' and units'; bias, gated units; outputs.
+    pub(crate) fn cases() -> Vec<Case> {
+        let point = |ty, rows, k, tokens| Point::new(MatvecShape::Rows, ty, rows, k, tokens);
+        let mut cases = Vec::new();
+        for ty in TensorType::ALL {
+            cases.push(point(ty, 37, random::width(ty, 96), 1).case("linear_rows", Over::Rows));
+            cases.push(point(ty, 9, random::width(ty, 480), 3).case("linear_rows", Over::Chunk));
+        }
+        for tokens in 1..=8 {
+            let point = Point { bias: tokens % 2 == 0, ..point(TensorType::Q4_1, 67, 576, tokens) };
+            cases.push(point.case("linear_rows", Over::Rows));
+        }
+        for (rows, k, tokens) in [(1, 1, 1), (2, 13, 20), (3, 8, 33), (7, 1000, 5)] {
+            cases
+                .push(Point { bias: true, ..point(TensorType::F32, rows, k, tokens) }.case("linear_rows", Over::Chunk));
+        }
+        for (activation, outputs, tokens, over) in [
+            (Activation::Silu, 1, 1, Over::Rows),
+            (Activation::GeluTanh, 21, 3, Over::Rows),
+            (Activation::Silu, 64, 21, Over::Chunk),
+        ] {
+            let epilogue = Epilogue::Glu(activation);
+            let point = Point { bias: outputs > 1, epilogue, ..point(TensorType::Q4K, 2 * outputs, 512, tokens) };
+            cases.push(point.case("linear_rows", over));
+        }
+        cases.push(point(TensorType::Q8_0, 100, 576, 3).case("linear_rows", Over::Outputs));
+        cases
+    }
+}

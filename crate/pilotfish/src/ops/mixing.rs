@@ -1,0 +1,406 @@
+//! What the kernels between the logits and the next token agree on: sizes, live controls, scratch.
+//!
+//! `row_max` and `select` prepare a filter by a row, `mix` makes one distribution of many rows, `select` and `pick` filter and
+//! draw, `finish` feeds the token back and reports. The numbers here are those of `shaders/shared/mix_state.wgsl`.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::gpu::{Binding, Dispatch, Extent, Gpu, GpuError, Usage};
+
+/// Invocations in a workgroup of every mixing kernel but `finish`.
+pub const LANES: u32 = 64;
+/// Terms, reported rows, decode batches: each at most so many (their lists are in a uniform).
+pub const MOST: usize = 16;
+/// Rows of logits, at most: which of them hold NaN is told by a bit each.
+pub const MOST_ROWS: u32 = 32;
+/// Ids in a vocabulary, at most: radix totals are summed in two words (see `shaders/shared/mix_radix.wgsl`).
+pub const MOST_VOCAB: u32 = 500_000;
+/// A token that is left out.
+pub const MASKED: f32 = -3.0e38;
+/// What a logit of -inf is read as.
+pub const IMPOSSIBLE: f32 = -1.0e30;
+
+/// Words before the workgroups' records in the scratch; the first is the step's number.
+const RECORDS: u32 = 16;
+/// Words of a record before its rows.
+const RECORD_HEADER: u32 = 8;
+/// Words of the radix scratch: three selections, each four levels of 256 bins of two words, and four states.
+pub const RADIX_WORDS: u32 = 3 * (4 * 512 + 16);
+/// The live weights' first word in the controls.
+const WEIGHTS: u32 = 16;
+
+/// The fixed sizes of a mix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MixShape {
+    /// Ids that are mixed: the smallest vocabulary of all rows.
+    pub vocab: u32,
+    /// Floats between rows of logits.
+    pub stride: u32,
+    /// The row of each term.
+    pub terms: Vec<u32>,
+    /// Rows whose log-probs are reported, the base first.
+    pub reported: Vec<u32>,
+    /// Reported candidates.
+    pub candidates: u32,
+    /// Slots of the ring.
+    pub slots: u32,
+    /// Where each decode batch begins in the batches' buffer, in units of 16 bytes.
+    pub batch_at: Vec<u32>,
+    /// Workgroups that share the vocabulary.
+    pub groups: u32,
+    /// Invocations of `finish`, which is one workgroup.
+    pub finish_lanes: u32,
+}
+
+/// The shapes of the mixing kernels: on software adapters barriers cost in proportion to invocations, and more than loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spread {
+    /// As many workgroups as fill a GPU.
+    Wide,
+    /// Few workgroups that loop longer.
+    Narrow,
+}
+
+impl MixShape {
+    /// Sets the numbers of workgroups and invocations.
+    #[must_use]
+    pub fn spread(self, spread: Spread) -> Self {
+        let (most, finish_lanes) = match spread {
+            Spread::Wide => (128, 256),
+            Spread::Narrow => (16, 64),
+        };
+        Self { groups: self.vocab.div_ceil(8 * LANES).clamp(1, most), finish_lanes, ..self }
+    }
+
+    /// Ids of one workgroup.
+    pub fn chunk(&self) -> u32 {
+        self.vocab.div_ceil(self.groups).next_multiple_of(LANES)
+    }
+
+    /// Words of a workgroup's record.
+    pub fn record_words(&self) -> u32 {
+        RECORD_HEADER + 2 * self.reported.len() as u32
+    }
+
+    /// The word of the scratch where z begins.
+    pub fn z_at(&self) -> u32 {
+        RECORDS + self.groups * self.record_words() + 2 * self.groups * LANES
+    }
+
+    /// Words of the scratch.
+    pub fn work_words(&self) -> u32 {
+        self.z_at() + self.vocab
+    }
+
+    /// Words of a ring slot: see `finish`.
+    pub fn slot_words(&self) -> u32 {
+        let (terms, rows) = (self.terms.len() as u32, self.reported.len() as u32);
+        (super::finish::HEADER + terms + rows + self.candidates * (rows + 2)).next_multiple_of(4)
+    }
+
+    fn params(&self, flags: u32, selection: u32, level: u32) -> Params {
+        let list = |values: &[u32]| {
+            let mut all = [0; MOST];
+            all.iter_mut().zip(values).for_each(|(all, value)| *all = *value);
+            all
+        };
+        Params {
+            vocab: self.vocab,
+            stride: self.stride,
+            groups: self.groups,
+            chunk: self.chunk(),
+            candidates: self.candidates,
+            slots: self.slots,
+            slot_words: self.slot_words(),
+            batches: self.batch_at.len() as u32,
+            flags,
+            selection,
+            level,
+            lanes: LANES,
+            n_terms: self.terms.len() as u32,
+            n_reported: self.reported.len() as u32,
+            pad: [0; 2],
+            terms: list(&self.terms),
+            reported: list(&self.reported),
+            batch_at: list(&self.batch_at),
+        }
+    }
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+struct Params {
+    vocab: u32,
+    stride: u32,
+    groups: u32,
+    chunk: u32,
+    candidates: u32,
+    slots: u32,
+    slot_words: u32,
+    batches: u32,
+    flags: u32,
+    selection: u32,
+    level: u32,
+    lanes: u32,
+    n_terms: u32,
+    n_reported: u32,
+    pad: [u32; 2],
+    terms: [u32; MOST],
+    reported: [u32; MOST],
+    batch_at: [u32; MOST],
+}
+
+/// The live settings but the weights, as the kernels read them.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+pub struct Controls {
+    /// 1 / temperature; 1 when greedy.
+    pub inv_temperature: f32,
+    /// The temperature; 0 when greedy.
+    pub temperature: f32,
+    /// 1 takes the argmax.
+    pub greedy: u32,
+    /// The seed, low word first.
+    pub seed: [u32; 2],
+    /// How many of the most likely tokens are kept.
+    pub top_k: u32,
+    /// The share of the probability that is kept.
+    pub top_p: f32,
+    /// temperature * ln(`min_p`): how far below the best z a token may lie.
+    pub min_p_drop: f32,
+    /// 1 divides by the sum of the weights.
+    pub normalize: u32,
+    /// The row that filters.
+    pub filter_row: u32,
+    /// ln(alpha) or p as the bits of a float, or k.
+    pub filter_value: u32,
+    /// Zeros.
+    pub pad: [u32; 5],
+}
+
+/// The buffers of a mix.
+#[derive(Debug)]
+pub struct MixBuffers {
+    /// [`Controls`], then the weights.
+    pub controls: wgpu::Buffer,
+    /// Scratch, `work_words` long.
+    pub work: wgpu::Buffer,
+    /// Bins and states of the radix selections.
+    pub radix: wgpu::Buffer,
+    /// What the last steps reported, `slots` times `slot_words`.
+    pub ring: wgpu::Buffer,
+}
+
+impl MixBuffers {
+    /// Makes them, zeroed: the step is 0 and no weight is set.
+    pub fn new(gpu: &Gpu, shape: &MixShape) -> Result<Self, GpuError> {
+        let make = |label, words: u32| gpu.buffer(label, 4 * u64::from(words), Usage::Storage);
+        Ok(Self {
+            controls: make("mix controls", WEIGHTS + MOST as u32)?,
+            work: make("mix scratch", shape.work_words())?,
+            radix: make("mix radix", RADIX_WORDS)?,
+            ring: make("telemetry ring", shape.slots * shape.slot_words())?,
+        })
+    }
+
+    /// Writes all settings but the weights.
+    pub fn set_controls(&self, gpu: &Gpu, controls: &Controls) {
+        gpu.write(&self.controls, 0, std::slice::from_ref(controls));
+    }
+
+    /// Writes one term's weight: 4 bytes.
+    pub fn set_weight(&self, gpu: &Gpu, term: usize, weight: f32) {
+        gpu.write(&self.controls, 4 * (u64::from(WEIGHTS) + term as u64), &[weight]);
+    }
+
+    /// Sets the number of the next step, which numbers the noise and the ring slots.
+    pub fn set_step(&self, gpu: &Gpu, step: u32) {
+        gpu.write(&self.work, 0, &[step]);
+    }
+}
+
+/// What a mixing kernel is bound to.
+#[derive(Debug, Clone, Copy)]
+pub struct Mixing<'a> {
+    /// The sizes.
+    pub shape: &'a MixShape,
+    /// The mix's own buffers.
+    pub buffers: &'a MixBuffers,
+    /// `[rows, stride]` in f32.
+    pub logits: &'a wgpu::Buffer,
+    /// The decode batches that the token feeds.
+    pub batches: &'a wgpu::Buffer,
+}
+
+/// What sets dispatches of one kernel apart.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stage {
+    pub(super) flags: u32,
+    pub(super) selection: u32,
+    pub(super) level: u32,
+}
+
+impl Mixing<'_> {
+    /// A dispatch of `kernel` with its parameters at binding 0 and `bound` of the others.
+    pub(super) fn dispatch(
+        &self,
+        gpu: &Gpu,
+        kernel: &'static str,
+        stage: Stage,
+        bound: &[u32],
+        consts: &[(&str, u32)],
+        groups: u32,
+    ) -> Result<Dispatch, GpuError> {
+        let params = gpu.uniform_of("mix params", &self.shape.params(stage.flags, stage.selection, stage.level))?;
+        let buffers = self.buffers;
+        let mut bindings = vec![Binding::whole(0, &params)];
+        for (at, buffer) in [
+            (1, &buffers.controls),
+            (2, self.logits),
+            (3, &buffers.work),
+            (4, &buffers.radix),
+            (5, self.batches),
+            (6, &buffers.ring),
+        ] {
+            if bound.contains(&at) {
+                bindings.push(Binding::whole(at, buffer));
+            }
+        }
+        let mut all = vec![("REPORT", self.shape.reported.len() as u32)];
+        all.extend_from_slice(consts);
+        let count = [Extent::Fixed(groups), Extent::Fixed(1), Extent::Fixed(1)];
+        Dispatch::new(gpu, kernel, &[], &all, &bindings, count)
+    }
+}
+
+/// A logit as the kernels read it: -inf is [`IMPOSSIBLE`], NaN and +inf are [`MASKED`].
+pub fn logit(l: f32) -> f32 {
+    match l {
+        f32::NEG_INFINITY => IMPOSSIBLE,
+        l if l.is_finite() => l.clamp(IMPOSSIBLE, -IMPOSSIBLE),
+        _ => MASKED,
+    }
+}
+
+/// Whether a logit leaves its token possible.
+pub fn is_possible(l: f32) -> bool {
+    l > -1.0e29
+}
+
+/// Logits to test with, and single kernels run by themselves.
+#[cfg(any(test, feature = "grid"))]
+pub(crate) mod lab {
+    use super::{Controls, Gpu, GpuError, MixBuffers, MixShape, Mixing, Spread};
+    use crate::ops::grid::Numbers;
+
+    /// What logits look like.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Kind {
+        /// Bell-shaped, about a model's range.
+        Random,
+        /// Multiples of a half, so most values tie.
+        Ties,
+        /// All the same.
+        Equal,
+        /// Up to ten thousand in magnitude.
+        Spread,
+        /// A third is -inf, in different places in each row.
+        Holes,
+        /// The last row has a NaN.
+        Nan,
+        /// -inf only.
+        Impossible,
+    }
+
+    /// `rows` seeded rows of `vocab` logits.
+    pub(crate) fn rows_of(vocab: usize, rows: usize, kind: Kind) -> Vec<Vec<f32>> {
+        let mut numbers = Numbers::new((vocab * 100 + rows * 10) as u64 + kind as u64);
+        let mut all: Vec<Vec<f32>> = (0..rows)
+            .map(|_| {
+                (0..vocab)
+                    .map(|_| {
+                        let bell = 3.0 * (0..4).map(|_| numbers.float()).sum::<f32>();
+                        match kind {
+                            Kind::Ties => (2.0 * bell).round() / 2.0,
+                            Kind::Equal => 1.25,
+                            Kind::Spread => bell * 800.0,
+                            Kind::Holes if numbers.bits().is_multiple_of(3) => f32::NEG_INFINITY,
+                            Kind::Random | Kind::Holes | Kind::Nan => bell,
+                            Kind::Impossible => f32::NEG_INFINITY,
+                        }
+                    })
+                    .collect()
+            })
+            .collect();
+        if kind == Kind::Nan {
+            all[rows - 1][vocab / 2] = f32::NAN;
+        }
+        all
+    }
+
+    /// Buffers and logits for single kernels.
+    pub(crate) struct Lab {
+        shape: MixShape,
+        buffers: MixBuffers,
+        logits: wgpu::Buffer,
+        batches: wgpu::Buffer,
+    }
+
+    impl Lab {
+        /// A mix of all `rows`, with these weights and controls.
+        pub(crate) fn new(
+            gpu: &Gpu,
+            rows: &[Vec<f32>],
+            weights: &[f32],
+            controls: &Controls,
+        ) -> Result<Self, GpuError> {
+            let vocab = rows[0].len() as u32;
+            let all: Vec<u32> = (0..rows.len() as u32).collect();
+            let shape = MixShape {
+                vocab,
+                stride: vocab,
+                terms: all.clone(),
+                reported: all,
+                candidates: 0,
+                slots: 1,
+                batch_at: Vec::new(),
+                groups: 1,
+                finish_lanes: 64,
+            }
+            .spread(Spread::Wide);
+            let buffers = MixBuffers::new(gpu, &shape)?;
+            buffers.set_controls(gpu, controls);
+            for (term, weight) in weights.iter().enumerate() {
+                buffers.set_weight(gpu, term, *weight);
+            }
+            let logits = gpu.storage_of("logits", &rows.concat())?;
+            Ok(Self { shape, buffers, logits, batches: gpu.storage_of("batches", &[0u32; 4])? })
+        }
+
+        pub(crate) fn mixing(&self) -> Mixing<'_> {
+            Mixing { shape: &self.shape, buffers: &self.buffers, logits: &self.logits, batches: &self.batches }
+        }
+
+        /// z of every id.
+        pub(crate) async fn z(&self, gpu: &Gpu) -> Result<Vec<f32>, GpuError> {
+            let words: Vec<f32> = gpu.read(&self.buffers.work, self.shape.work_words() as usize).await?;
+            Ok(words[self.shape.z_at() as usize..].to_vec())
+        }
+
+        /// A field of every workgroup's record.
+        pub(crate) async fn field(&self, gpu: &Gpu, field: usize) -> Result<Vec<u32>, GpuError> {
+            let words: Vec<u32> = gpu.read(&self.buffers.work, self.shape.z_at() as usize).await?;
+            let record = self.shape.record_words() as usize;
+            Ok((0..self.shape.groups as usize)
+                .map(|group| words[super::RECORDS as usize + group * record + field])
+                .collect())
+        }
+
+        /// The bins and states of one radix selection.
+        pub(crate) async fn selection(&self, gpu: &Gpu, selection: u32) -> Result<Vec<u32>, GpuError> {
+            let words: Vec<u32> = gpu.read(&self.buffers.radix, super::RADIX_WORDS as usize).await?;
+            let each = (super::RADIX_WORDS / 3) as usize;
+            Ok(words[selection as usize * each..][..each].to_vec())
+        }
+    }
+}

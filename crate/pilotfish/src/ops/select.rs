@@ -1,0 +1,190 @@
+//! Exact thresholds: the k-th largest value, or the value down to which a share of the probability lies.
+//!
+//! A radix selection over sortable float keys, eight bits a level, so four dispatches. Masses are integers of 2^-26 of the
+//! largest, so sums do not depend on the order in which workgroups run; over 262,144 tokens the rounding is at most 2^-9 of
+//! the most likely token's probability, and that only if nearly every token is too unlikely to be counted.
+
+use super::elementary::{exp_below, sort_key};
+use super::mixing::{Mixing, Stage};
+use crate::gpu::{Dispatch, Gpu, GpuError};
+
+/// Which values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// The k largest logits of the filter's row.
+    RowCount,
+    /// The share p of the filter's row; after `row_max`.
+    RowMass,
+    /// The k largest z; after `mix`.
+    TopK,
+    /// The share p of z; after `mix`.
+    TopP,
+    /// The share p of what [`Selection::TopK`] kept.
+    TopPAfterTopK,
+}
+
+const BY_MASS: u32 = 1;
+const AFTER_TOP_K: u32 = 2;
+/// Not a selection.
+pub(super) const NONE: u32 = 3;
+
+impl Selection {
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::RowCount | Self::RowMass => 0,
+            Self::TopK => 1,
+            Self::TopP | Self::TopPAfterTopK => 2,
+        }
+    }
+
+    pub(super) fn flags(self) -> u32 {
+        match self {
+            Self::RowCount | Self::TopK => 0,
+            Self::RowMass | Self::TopP => BY_MASS,
+            Self::TopPAfterTopK => BY_MASS | AFTER_TOP_K,
+        }
+    }
+}
+
+/// The four dispatches of a selection, in order.
+pub fn select(gpu: &Gpu, mixing: &Mixing<'_>, selection: Selection) -> Result<[Dispatch; 4], GpuError> {
+    let level = |level| {
+        let stage = Stage { flags: selection.flags(), selection: selection.number(), level };
+        mixing.dispatch(gpu, "select", stage, &[1, 2, 3, 4], &[], mixing.shape.groups)
+    };
+    Ok([level(0)?, level(1)?, level(2)?, level(3)?])
+}
+
+/// The key of the k-th largest of `values`; 0 if there are not as many. Everything from this key on is kept, so values that
+/// tie with the k-th are kept too.
+pub fn count_key(values: impl Iterator<Item = f32>, k: u32) -> u32 {
+    let mut keys: Vec<u32> = values.map(sort_key).collect();
+    keys.sort_unstable_by(|a, b| b.cmp(a));
+    keys.get(k.saturating_sub(1) as usize).copied().unwrap_or(0)
+}
+
+/// The largest key from which on the values hold at least the share `p` of exp((value - max) * `inv_t`).
+pub fn mass_key(values: impl Iterator<Item = f32>, max: f32, inv_t: f32, p: f32) -> u32 {
+    let units = |value: f32| u64::from((exp_below((value - max).max(-1e30) * inv_t) * 67_108_864.0 + 0.5) as u32);
+    let mut masses: Vec<(u32, u64)> = values.map(|value| (sort_key(value), units(value))).collect();
+    masses.sort_unstable_by(|a, b| b.cmp(a));
+    let total: u64 = masses.iter().map(|(_, units)| units).sum();
+    // As the shader: the two halves added in f32, truncated to whole units.
+    let total = (total >> 13) as f32 * 8192.0 + (total & 0x1fff) as f32;
+    let target = (p * total).max(1.0) as u64;
+    let mut sum = 0;
+    for (key, units) in masses {
+        sum += units;
+        if sum >= target {
+            return key;
+        }
+    }
+    0
+}
+
+#[cfg(any(test, feature = "grid"))]
+pub(super) mod cases {
+    use bytemuck::Zeroable;
+
+    use super::super::grid::{Case, Comparison, run};
+    use super::super::mix::{Mix, RowKeep};
+    use super::super::mixing::lab::{Kind, Lab, rows_of};
+    use super::super::mixing::{Controls, MASKED, is_possible, logit};
+    use super::super::{mix, row_max};
+    use super::{Selection, count_key, mass_key, select, sort_key};
+
+    /// The key that a finished selection stands for, from its last level's bins and state.
+    fn key_of(words: &[u32]) -> u32 {
+        let (bins, state) = (&words[3 * 512..4 * 512], &words[4 * 512 + 12..]);
+        let left = u64::from(state[1]) << 13 | u64::from(state[2]);
+        let mut sum = 0;
+        for digit in (0..256).rev() {
+            sum += (u64::from(bins[2 * digit]) << 13) + u64::from(bins[2 * digit + 1]);
+            if sum >= left {
+                return state[0] << 8 | digit as u32;
+            }
+        }
+        state[0] << 8
+    }
+
+    /// A key as two numbers that f32 holds exactly.
+    fn halves(key: u32) -> Vec<f32> {
+        vec![(key >> 16) as f32, (key & 0xffff) as f32]
+    }
+
+    pub(crate) fn cases() -> Vec<Case> {
+        let mut cases = Vec::new();
+        let kinds = [Kind::Random, Kind::Ties, Kind::Equal, Kind::Spread, Kind::Holes];
+        for (vocab, kinds) in [(1, 1), (1000, 5), (49_152, 2)].map(|(vocab, n)| (vocab, &kinds[..n])) {
+            for kind in kinds.iter().copied() {
+                for (k, p) in [(1, 0.001), (40, 0.5), (900, 0.99)] {
+                    for by_row in [true, false] {
+                        for by_mass in [true, false] {
+                            let how = if by_mass { format!("p={p}") } else { format!("k={k}") };
+                            let name = format!("select/vocab={vocab}/kind={kind:?}/by_row={by_row}/{how}");
+                            cases.push(Case::new(name, move |gpu| {
+                                Box::pin(async move {
+                                    let rows = rows_of(vocab, 2, kind);
+                                    let inv_t = if by_row { 1.0 } else { 1.25 };
+                                    let controls = Controls {
+                                        inv_temperature: inv_t,
+                                        top_k: k,
+                                        top_p: p,
+                                        filter_row: 1,
+                                        filter_value: if by_mass { p.to_bits() } else { k },
+                                        ..Controls::zeroed()
+                                    };
+                                    let lab = Lab::new(gpu, &rows, &[1.0, 0.5], &controls)?;
+                                    let mixing = lab.mixing();
+                                    let selection = match (by_row, by_mass) {
+                                        (true, true) => Selection::RowMass,
+                                        (true, false) => Selection::RowCount,
+                                        (false, true) => Selection::TopP,
+                                        (false, false) => Selection::TopK,
+                                    };
+                                    let mut all = vec![
+                                        row_max::row_max(gpu, &mixing)?,
+                                        Mix { keep: RowKeep::All, pick: false }.dispatch(gpu, &mixing)?,
+                                    ];
+                                    all.extend(select(gpu, &mixing, selection)?);
+                                    run(gpu, &all, 1);
+                                    let got = key_of(&lab.selection(gpu, selection.number()).await?);
+                                    let values: Vec<f32> = if by_row {
+                                        rows[1].iter().map(|l| logit(*l)).filter(|l| is_possible(*l)).collect()
+                                    } else {
+                                        let terms = [(&rows[0][..], 1.0), (&rows[1][..], 0.5)];
+                                        let z = mix::twin(&rows[0], &terms, false, None);
+                                        z.into_iter().filter(|z| *z != MASKED).collect()
+                                    };
+                                    let max = values.iter().copied().fold(MASKED, f32::max);
+                                    let values = values.into_iter();
+                                    let want =
+                                        if by_mass { mass_key(values, max, inv_t, p) } else { count_key(values, k) };
+                                    Ok(Comparison::exact(halves(got), halves(want)))
+                                })
+                            }));
+                        }
+                    }
+                }
+            }
+        }
+        cases
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn thresholds_mean_what_they_say() {
+            let values = [3.0, 1.0, 2.0, 2.0, -1.0];
+            let kept = |key| values.iter().filter(|value| sort_key(**value) >= key).count();
+            assert_eq!(kept(count_key(values.into_iter(), 1)), 1);
+            assert_eq!(kept(count_key(values.into_iter(), 2)), 3, "what ties with the last is kept");
+            assert_eq!(kept(count_key(values.into_iter(), 9)), 5);
+            assert_eq!(kept(mass_key(values.into_iter(), 3.0, 1.0, 0.01)), 1);
+            assert_eq!(kept(mass_key(values.into_iter(), 3.0, 1.0, 0.6)), 3);
+            assert_eq!(kept(mass_key(values.into_iter(), 3.0, 1.0, 1.0)), 5);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Every family and format against logits that an independent implementation computed (tests/fixtures/reference.py).
+
+mod common;
+
+use common::{engine_with, fixture, ids, load, run, wait};
+use pilotfish::engine::{Prompt, SessionOptions, each_logits, highest, logsumexp};
+use pilotfish::guidance::Sampling;
+use pilotfish::ops::linear::MatvecShape;
+
+#[derive(serde::Deserialize)]
+struct Expected {
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    name: String,
+    ids: Vec<u32>,
+    logits: Vec<Vec<f32>>,
+}
+
+/// KL(expected || found), in nats.
+fn kl(expected: &[f32], found: &[f32]) -> f64 {
+    let (a, b) = (logsumexp(expected), logsumexp(found));
+    let term = |(e, f): (&f32, &f32)| (f64::from(*e) - a).exp() * (f64::from(*e) - a - f64::from(*f) + b);
+    expected.iter().zip(found).map(term).sum()
+}
+
+fn check(engine: &pilotfish::engine::Engine, name: &str) {
+    let model = load(engine, name);
+    let text = std::fs::read_to_string(fixture(name).with_extension("json")).expect("the expected logits are in the repository");
+    let expected: Expected = serde_json::from_str(&text).expect("it is JSON of that form");
+    assert!(!expected.cases.is_empty());
+    for case in &expected.cases {
+        let mut found = Vec::new();
+        wait(each_logits(engine, &model, &case.ids, |_, logits| found.push(logits.to_vec()), |_, _| true)).expect("it scores");
+        assert_eq!(found.len(), case.logits.len());
+        for (position, (found, expected)) in found.iter().zip(&case.logits).enumerate() {
+            let kl = kl(expected, found);
+            assert!(kl < 1e-4, "{name}/{} at {position}: KL {kl}", case.name);
+        }
+        // Decoding takes other kernels than scoring: its greedy tokens must be the scored argmax.
+        let mut options = SessionOptions::new(Prompt::Ids(case.ids.clone()));
+        options.sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+        options.max_tokens = 6.min(model.spec.context_length - case.ids.len() as u32);
+        let steps = run(engine, &model, &[], &options, |_, _| {});
+        let made = ids(&steps);
+        let mut scored = Vec::new();
+        let text = [&case.ids[..], &made].concat();
+        wait(each_logits(engine, &model, &text, |_, logits| scored.push(logits.to_vec()), |_, _| true)).expect("it scores");
+        for (at, step) in steps.iter().enumerate() {
+            // The mix runs over tokens; padded rows of the embedding are none.
+            let logits = &scored[case.ids.len() - 1 + at][..model.vocab() as usize];
+            let top = highest(logits, 2);
+            if top[0].1 - top[1].1 > 0.02 {
+                assert_eq!(step.id, top[0].0, "{name}/{}: greedy token {at}", case.name);
+            }
+            let log_prob = (f64::from(logits[step.id as usize]) - logsumexp(logits)) as f32;
+            assert!((log_prob - step.log_probs.base).abs() < 5e-3, "{name}: {log_prob} scored, {} decoded", step.log_probs.base);
+        }
+    }
+}
+
+#[test]
+fn every_family_and_format_gives_the_reference_logits() {
+    let mut names: Vec<String> = std::fs::read_dir(fixture(""))
+        .expect("the fixtures are in the repository")
+        .map(|entry| entry.expect("it can be listed").file_name().to_string_lossy().into_owned())
+        .filter_map(|name| name.strip_suffix(".gguf").map(|stem| format!("{stem}.gguf")))
+        .collect();
+    names.sort();
+    assert!(names.len() >= 14, "{names:?}");
+    for (defaults_only, matvec) in [(false, MatvecShape::Rows), (true, MatvecShape::Workgroup)] {
+        let engine = engine_with(defaults_only, matvec);
+        for name in &names {
+            check(&engine, name);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+// The two browsers of the tests, with the same few methods: Chromium (SwiftShader's Vulkan) and Firefox (Mesa's lavapipe).
+// Both come from the system: Playwright's own headless shell has no WebGPU.
+
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import puppeteer from 'puppeteer-core';
+import { modelsDir, root } from '../../scripts/lib/paths.mjs';
+import { serve } from '../../scripts/lib/serve.mjs';
+import { aptInstall } from '../../scripts/lib/tools.mjs';
+import { Stop } from '../../scripts/lib/say.mjs';
+
+/**
+ * @typedef {{
+ *   evaluate<A, R>(code: (argument: A) => R | Promise<R>, argument: A): Promise<R>,
+ *   screenshot(options: { path: string }): Promise<unknown>,
+ *   close(): Promise<void>,
+ * }} Page
+ * @typedef {{ name: 'chromium' | 'firefox', open(address: string): Promise<Page>, close(): Promise<void> }} Browser
+ */
+
+/** Where each browser is looked for, first the one that was asked for. */
+const places = {
+  chromium: [
+    process.env.PILOTFISH_CHROMIUM,
+    '/usr/bin/chromium',
+    '/usr/bin/google-chrome',
+    '/usr/bin/chromium-browser',
+  ],
+  firefox: [process.env.PILOTFISH_FIREFOX, '/usr/bin/firefox-esr', '/usr/bin/firefox'],
+};
+const debianPackage = { chromium: 'chromium', firefox: 'firefox-esr' };
+
+/** @param {'chromium' | 'firefox'} name @returns {string} */
+function executable(name) {
+  const found = places[name].find((path) => path !== undefined && existsSync(path));
+  if (found !== undefined) return found;
+  throw new Stop(`${name} was not found`, `Install it, or set PILOTFISH_${name.toUpperCase()} to its path.`);
+}
+
+/** Installs what is missing: the browsers, and the software Vulkan that Firefox and the native tests run on. */
+export async function installBrowsers() {
+  const missing = /** @type {const} */ (['chromium', 'firefox']).filter(
+    (name) => !places[name].some((path) => path !== undefined && existsSync(path)),
+  );
+  const driver = existsSync('/usr/share/vulkan/icd.d') ? [] : ['mesa-vulkan-drivers'];
+  await aptInstall([...missing.map((name) => debianPackage[name]), ...driver], 'testing in browsers');
+}
+
+/** @returns {Promise<Browser>} */
+export async function openChromium() {
+  const browser = await chromium.launch({
+    executablePath: executable('chromium'),
+    // Headless as a mode of the full browser; `headless: true` would look for the headless shell.
+    headless: false,
+    args: [
+      '--headless=new',
+      '--no-sandbox',
+      '--enable-unsafe-webgpu',
+      '--use-webgpu-adapter=swiftshader',
+      '--enable-features=Vulkan',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+  return {
+    name: 'chromium',
+    async open(address) {
+      const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+      forward('chromium', page);
+      await page.goto(address);
+      return /** @type {Page} */ (page);
+    },
+    close: () => browser.close(),
+  };
+}
+
+/** @returns {Promise<Browser>} */
+export async function openFirefox() {
+  const browser = await puppeteer.launch({
+    browser: 'firefox',
+    executablePath: executable('firefox'),
+    headless: true,
+    // A grid runs for minutes inside one call.
+    protocolTimeout: 0,
+    extraPrefsFirefox: {
+      'dom.webgpu.enabled': true,
+      'dom.webgpu.workers.enabled': true,
+      'gfx.webgpu.ignore-blocklist': true,
+    },
+  });
+  return {
+    name: 'firefox',
+    async open(address) {
+      const page = await browser.newPage();
+      forward('firefox', page);
+      await page.goto(address);
+      return /** @type {Page} */ (/** @type {unknown} */ (page));
+    },
+    close: () => browser.close(),
+  };
+}
+
+export const browsers = { chromium: openChromium, firefox: openFirefox };
+
+/** PILOTFISH_BROWSERS=firefox runs the tests in one browser. */
+export const chosenBrowsers = /** @type {('chromium' | 'firefox')[]} */ (
+  (process.env.PILOTFISH_BROWSERS ?? 'chromium,firefox').split(',')
+);
+
+/**
+ * Shows a page's errors; with PILOTFISH_VERBOSE, all that it logs.
+ * @param {string} name
+ * @param {{ on(event: any, listener: (message: any) => void): unknown }} page
+ */
+function forward(name, page) {
+  page.on('console', (message) => {
+    if (message.type() === 'error' || process.env.PILOTFISH_VERBOSE) console.log(`  [${name}] ${message.text()}`);
+  });
+  page.on('pageerror', (error) => console.log(`  [${name}] ${error}`));
+}
+
+/** The test pages, with the package, the grid's wasm, the fixtures, the cached models and the built page beside them. */
+export const testMounts = () => [
+  { at: '/package/', folder: join(root, 'web/package/dist') },
+  { at: '/grid/', folder: join(root, '.cache/wasm-grid') },
+  { at: '/fixtures/', folder: join(root, 'tests/fixtures') },
+  { at: '/models/', folder: process.env.PILOTFISH_MODELS ?? modelsDir },
+  { at: '/studio/', folder: join(root, 'web/studio/dist') },
+  { at: '/', folder: join(root, 'tests/browser/pages') },
+];
+
+export const serveTests = () => serve({ port: 0, mounts: testMounts() });

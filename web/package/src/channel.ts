@@ -1,0 +1,105 @@
+/** The page's end of the channel: calls that answer with promises, and one way for all of them to fail. */
+
+import { fromPlain, PilotfishError } from './errors';
+import type { Answer, FromWorker, Method, Params, Port } from './protocol';
+import type { Progress } from './types';
+
+interface Pending {
+  resolve(answer: unknown): void;
+  reject(error: unknown): void;
+  readonly onProgress: ((progress: Progress) => void) | undefined;
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** @internal */
+export class Channel {
+  /** Resolves with the reason once the worker is gone, by `close` or by a crash. */
+  readonly closed: Promise<PilotfishError>;
+  readonly #port: Port & { terminate?(): void };
+  readonly #pending = new Map<number, Pending>();
+  #nextId = 1;
+  #reason: PilotfishError | undefined;
+  #announce!: (reason: PilotfishError) => void;
+
+  constructor(port: Port & { terminate?(): void }) {
+    this.#port = port;
+    this.closed = new Promise((resolve) => {
+      this.#announce = resolve;
+    });
+    port.addEventListener('message', (event: MessageEvent) => this.#hear(event.data as FromWorker));
+    const worker = port as Partial<EventTarget>;
+    worker.addEventListener?.('error', (event) => {
+      // A worker whose script could not be loaded has an event without a message.
+      const message = event instanceof ErrorEvent && event.message !== '' ? event.message : null;
+      const text =
+        message === null
+          ? "the worker could not be started: is the package's worker.js served beside index.js, and allowed by the page's policy?"
+          : `the worker crashed: ${message}`;
+      this.end(new PilotfishError('worker.crashed', text));
+    });
+    worker.addEventListener?.('messageerror', () => {
+      this.end(new PilotfishError('worker.crashed', 'the worker sent a message that could not be read'));
+    });
+  }
+
+  /**
+   * Calls a method of the worker. An abort rejects at once with the signal's reason; the worker is told, and frees what it
+   * may already have made.
+   */
+  call<M extends Method>(method: M, params: Params<M>, { signal, onProgress }: CallOptions = {}): Promise<Answer<M>> {
+    if (this.#reason !== undefined) return Promise.reject(this.#reason);
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const id = this.#nextId++;
+    return new Promise<Answer<M>>((resolve, reject) => {
+      const abort = () => {
+        this.#pending.delete(id);
+        this.#port.postMessage({ id, abort: true });
+        reject(signal?.reason);
+      };
+      const settle = () => signal?.removeEventListener('abort', abort);
+      this.#pending.set(id, {
+        resolve: (answer) => {
+          settle();
+          resolve(answer as Answer<M>);
+        },
+        reject: (error) => {
+          settle();
+          reject(error);
+        },
+        onProgress,
+      });
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#port.postMessage({ id, method, params });
+    });
+  }
+
+  /** Ends the worker; whatever waits is rejected with `reason`. */
+  end(reason: PilotfishError): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#port.terminate?.();
+    for (const pending of this.#pending.values()) pending.reject(reason);
+    this.#pending.clear();
+    this.#announce(reason);
+  }
+
+  #hear(message: FromWorker): void {
+    if ('crash' in message) {
+      this.end(fromPlain(message.crash));
+      return;
+    }
+    const pending = this.#pending.get(message.id);
+    if (pending === undefined) return; // aborted meanwhile
+    if ('progress' in message) {
+      pending.onProgress?.(message.progress);
+      return;
+    }
+    this.#pending.delete(message.id);
+    if ('error' in message) pending.reject(fromPlain(message.error));
+    else pending.resolve(message.answer);
+  }
+}

@@ -1,0 +1,129 @@
+import type { Channel } from './channel';
+import { PilotfishError } from './errors';
+import type { Handle, WireGuide, WirePrompt, WireSession } from './protocol';
+import { Session } from './session';
+import type { Filter, Message, ModelInfo, Progress, Prompt, Sampling } from './types';
+
+/** What steers: a sentence read by the base model itself, or a second model with the same vocabulary. */
+export type Guide =
+  | {
+      /** The base, told this, speaks for the guide: `weight` times what it changes. */
+      readonly context: string;
+      /** Told this instead, the base speaks against it; the plain prompt when left out. */
+      readonly against?: string | null;
+      /** Of either sign; 1 when left out. */
+      readonly weight?: number;
+      readonly model?: never;
+    }
+  | {
+      /** A model with the base's vocabulary, loaded by the same `Pilotfish`. */
+      readonly model: Model;
+      /** Of either sign; 1 when left out. */
+      readonly weight?: number;
+      readonly context?: never;
+      readonly against?: never;
+    };
+
+export type SessionOptions<Name extends string = string> = Prompt &
+  Partial<Sampling> & {
+    /** Any number of guides, by name. */
+    readonly guides?: Readonly<Record<Name, Guide>>;
+    /** Divide by the sum of weights (the base's is 1) instead of adding. */
+    readonly normalize?: boolean;
+    readonly filter?: Filter | null;
+    /** Tokens that prompt and continuation may take together. */
+    readonly contextLength?: number;
+    readonly maxTokens?: number;
+    /** How many steps the GPU may be ahead of what was read. A slider acts after so many. */
+    readonly inFlight?: number;
+    /** Aborts the prefill; later, stops the session and makes its iteration throw the reason. */
+    readonly signal?: AbortSignal;
+    readonly onProgress?: (progress: Progress) => void;
+  };
+
+/** A model on the GPU. */
+export class Model {
+  readonly info: ModelInfo;
+  readonly #channel: Channel;
+  readonly #handle: Handle;
+  #disposed = false;
+
+  /** @internal */
+  constructor(channel: Channel, handle: Handle, info: ModelInfo) {
+    this.#channel = channel;
+    this.#handle = handle;
+    this.info = info;
+  }
+
+  /** Token ids of a text. `special` lets names of special tokens in the text stand for them; no start token is added. */
+  async tokenize(text: string, { special = false }: { readonly special?: boolean } = {}): Promise<Uint32Array> {
+    return this.#channel.call('tokenize', { model: this.#live(), text, special });
+  }
+
+  async detokenize(ids: readonly number[] | Uint32Array): Promise<string> {
+    return this.#channel.call('detokenize', { model: this.#live(), ids: Uint32Array.from(ids) });
+  }
+
+  /** The text that the file's chat template makes of a conversation, ready for the assistant's turn. */
+  async chat(messages: readonly Message[]): Promise<string> {
+    return this.#channel.call('chat', { model: this.#live(), messages });
+  }
+
+  /** Allocates the rows' caches, reads the prompts, and stands ready to generate. */
+  async session<const Name extends string = string>(options: SessionOptions<Name>): Promise<Session<Name>> {
+    const wire = this.#wire(options);
+    const { signal, onProgress } = options;
+    const made = await this.#channel.call('session', { model: this.#live(), options: wire }, { signal, onProgress });
+    return new Session<Name>(this.#channel, made.handle, made.info, Object.keys(options.guides ?? {}), signal);
+  }
+
+  /** Frees the model. Sessions that use it keep what they need until they are disposed of. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    await this.#channel.call('disposeModel', { model: this.#handle });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  #live(): Handle {
+    if (this.#disposed) throw new PilotfishError('closed', `the model ${this.info.name} was disposed of`);
+    return this.#handle;
+  }
+
+  #wire<Name extends string>(options: SessionOptions<Name>): WireSession {
+    const guides = Object.entries<Guide>(options.guides ?? {}).map(([name, guide]): WireGuide => {
+      const weight = guide.weight ?? 1;
+      if (guide.model === undefined) return { name, weight, context: guide.context, against: guide.against ?? null };
+      if (guide.model.#channel !== this.#channel) {
+        throw new PilotfishError('argument.invalid', `guide ${name}: its model belongs to another Pilotfish instance`);
+      }
+      return { name, weight, model: guide.model.#live() };
+    });
+    const { temperature, topK, topP, minP, seed } = options;
+    const { normalize, filter, contextLength, maxTokens, inFlight } = options;
+    return {
+      prompt: wirePrompt(options),
+      guides,
+      sampling: withoutUndefined({ temperature, topK, topP, minP, seed }),
+      ...withoutUndefined({ normalize, filter, contextLength, maxTokens, inFlight }),
+    };
+  }
+}
+
+function wirePrompt({ messages, prompt, ids }: Prompt): WirePrompt {
+  const given = [messages, prompt, ids].filter((one) => one !== undefined).length;
+  if (given !== 1) {
+    throw new PilotfishError('argument.invalid', `give exactly one of messages, prompt and ids; found ${given}`);
+  }
+  if (messages !== undefined) return { chat: messages };
+  return prompt !== undefined ? { text: prompt } : { ids: Array.from(ids ?? []) };
+}
+
+type WithoutUndefined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+export function withoutUndefined<T extends object>(options: T): WithoutUndefined<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as WithoutUndefined<T>;
+}

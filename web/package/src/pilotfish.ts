@@ -1,0 +1,131 @@
+import { Channel } from './channel';
+import { PilotfishError } from './errors';
+import { Model, withoutUndefined } from './model';
+import type { WireSource } from './protocol';
+import type { CacheEntry, CacheUsage, EngineInfo, LoadOptions, OpenOptions, Source } from './types';
+
+/** The models that were downloaded and kept in the browser's private storage (OPFS) of this site. */
+export class ModelCache {
+  readonly #channel: Channel;
+
+  /** @internal */
+  constructor(channel: Channel) {
+    this.#channel = channel;
+  }
+
+  /** Everything kept, newest first, with what is only half there. */
+  list(): Promise<CacheEntry[]> {
+    return this.#channel.call('cacheList', {});
+  }
+
+  /** Removes one file; false when there was none. */
+  remove(url: string | URL): Promise<boolean> {
+    return this.#channel.call('cacheRemove', { url: absolute(url) });
+  }
+
+  usage(): Promise<CacheUsage> {
+    return this.#channel.call('cacheUsage', {});
+  }
+}
+
+/**
+ * One engine: a worker with the WebAssembly module and a GPU device of its own.
+ *
+ * ```ts
+ * const pf = await Pilotfish.open();
+ * const model = await pf.load('/models/smollm2.gguf', { onProgress: ({ loaded, total }) => bar(loaded / total) });
+ * const session = await model.session({
+ *   messages: [{ role: 'user', content: 'How was your day?' }],
+ *   guides: { cheerful: { context: 'You are relentlessly cheerful.', weight: 1.5 } },
+ * });
+ * for await (const step of session) show(step.text);
+ * ```
+ */
+export class Pilotfish {
+  readonly info: EngineInfo;
+  readonly cache: ModelCache;
+  /** Resolves, with the reason, when this instance can no longer be used: `close()`, or a crash of the worker. */
+  readonly closed: Promise<PilotfishError>;
+  readonly #channel: Channel;
+
+  private constructor(channel: Channel, info: EngineInfo) {
+    this.#channel = channel;
+    this.info = info;
+    this.cache = new ModelCache(channel);
+    this.closed = channel.closed;
+  }
+
+  /**
+   * Starts the worker, loads the WebAssembly module and opens the GPU.
+   * @throws PilotfishError `gpu.unavailable` where there is no WebGPU, `worker.crashed` when the worker cannot start
+   */
+  static async open(options: OpenOptions = {}): Promise<Pilotfish> {
+    // Written exactly so: bundlers look for this expression.
+    const worker = options.worker?.() ?? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+    const channel = new Channel(worker);
+    const { matvec, power, subgroups } = options;
+    try {
+      const info = await channel.call('open', withoutUndefined({ matvec, power, subgroups }), {
+        signal: options.signal,
+      });
+      return new Pilotfish(channel, info);
+    } catch (error) {
+      channel.end(new PilotfishError('closed', 'the engine could not be opened'));
+      throw error;
+    }
+  }
+
+  /**
+   * Loads a GGUF model onto the GPU. A URL is downloaded into the cache first; a download that was cut goes on where it
+   * stopped, within this call and in later ones.
+   */
+  async load(source: Source, options: LoadOptions = {}): Promise<Model> {
+    const { sha256, cache = true, signal, onProgress } = options;
+    if (sha256 !== undefined && !/^[0-9a-fA-F]{64}$/.test(sha256)) {
+      throw new PilotfishError('argument.invalid', `sha256 must be 64 hex digits, found ${JSON.stringify(sha256)}`);
+    }
+    const params = {
+      source: wireSource(source),
+      cache,
+      ...(sha256 === undefined ? {} : { sha256: sha256.toLowerCase() }),
+    };
+    const { handle, info } = await this.#channel.call('load', params, { signal, onProgress });
+    return new Model(this.#channel, handle, info);
+  }
+
+  /** Bytes of the engine's WebAssembly memory. It never shrinks, so this is also the most there ever was. */
+  async memory(): Promise<{ readonly wasm: number }> {
+    return this.#channel.call('memory', {});
+  }
+
+  /** Ends the worker and frees the GPU. Whatever still waits is rejected with code `closed`. */
+  close(): void {
+    this.#channel.end(new PilotfishError('closed', 'this instance was closed'));
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function absolute(url: string | URL): string {
+  const base = typeof document === 'undefined' ? location.href : document.baseURI;
+  try {
+    return new URL(url, base).href;
+  } catch (cause) {
+    throw new PilotfishError('argument.invalid', `not a URL: ${String(url)}`, { cause });
+  }
+}
+
+function wireSource(source: Source): WireSource {
+  if (typeof source === 'string' || source instanceof URL) return { url: absolute(source) };
+  if (source instanceof Blob) return { blob: source };
+  // A blob crosses to the worker by reference, an array would be copied once more.
+  if (source instanceof ArrayBuffer) return { blob: new Blob([source]) };
+  if (source instanceof Uint8Array) return { blob: new Blob([source as Uint8Array<ArrayBuffer>]) };
+  if (typeof FileSystemFileHandle !== 'undefined' && source instanceof FileSystemFileHandle) return { file: source };
+  throw new PilotfishError(
+    'argument.invalid',
+    'a source is a URL, a File or Blob, an ArrayBuffer or Uint8Array, or a FileSystemFileHandle',
+  );
+}

@@ -1,0 +1,84 @@
+/**
+ * What crosses between the page and the worker. One request, one answer, with the same `id`; progress in between; an abort on
+ * the way. Models and sessions live in the worker and are named by handles.
+ */
+
+import type { PlainError } from './errors';
+import type {
+  CacheEntry,
+  CacheUsage,
+  EngineInfo,
+  Filter,
+  Message,
+  ModelInfo,
+  Progress,
+  Sampling,
+  SessionInfo,
+  Step,
+} from './types';
+
+export type Handle = number;
+
+export type WireSource = { readonly url: string } | { readonly blob: Blob } | { readonly file: FileSystemFileHandle };
+
+export type WirePrompt =
+  { readonly chat: readonly Message[] } | { readonly text: string } | { readonly ids: readonly number[] };
+
+export interface WireGuide {
+  readonly name: string;
+  readonly weight: number;
+  readonly context?: string;
+  readonly against?: string | null;
+  readonly model?: Handle;
+}
+
+export interface WireSession {
+  readonly prompt: WirePrompt;
+  readonly guides: readonly WireGuide[];
+  readonly sampling: Partial<Sampling>;
+  readonly normalize?: boolean;
+  readonly filter?: Filter | null;
+  readonly contextLength?: number;
+  readonly maxTokens?: number;
+  readonly inFlight?: number;
+}
+
+/** The worker's methods: what each takes and answers. */
+export interface Methods {
+  open(params: { matvec?: string; power?: string; subgroups?: boolean }): EngineInfo;
+  load(params: { source: WireSource; sha256?: string; cache: boolean }): { handle: Handle; info: ModelInfo };
+  tokenize(params: { model: Handle; text: string; special: boolean }): Uint32Array;
+  detokenize(params: { model: Handle; ids: Uint32Array }): string;
+  chat(params: { model: Handle; messages: readonly Message[] }): string;
+  disposeModel(params: { model: Handle }): void;
+  session(params: { model: Handle; options: WireSession }): { handle: Handle; info: SessionInfo };
+  next(params: { session: Handle }): Step | undefined;
+  setWeight(params: { session: Handle; guide: string; weight: number }): void;
+  setSampling(params: { session: Handle; sampling: Partial<Sampling> }): void;
+  stop(params: { session: Handle }): void;
+  disposeSession(params: { session: Handle }): void;
+  cacheList(params: Record<string, never>): CacheEntry[];
+  cacheRemove(params: { url: string }): boolean;
+  cacheUsage(params: Record<string, never>): CacheUsage;
+  memory(params: Record<string, never>): { wasm: number };
+}
+
+export type Method = keyof Methods;
+export type Params<M extends Method> = Parameters<Methods[M]>[0];
+export type Answer<M extends Method> = ReturnType<Methods[M]>;
+
+export type ToWorker =
+  | { readonly [M in Method]: { readonly id: number; readonly method: M; readonly params: Params<M> } }[Method]
+  | { readonly id: number; readonly abort: true };
+
+export type FromWorker =
+  | { readonly id: number; readonly answer: unknown }
+  | { readonly id: number; readonly error: PlainError }
+  | { readonly id: number; readonly progress: Progress }
+  | { readonly crash: PlainError };
+
+/** The end of a message channel: a `Worker`, a worker's own scope, or (in tests) a `MessagePort`. */
+export interface Port {
+  postMessage(message: unknown): void;
+  addEventListener(type: 'message', listener: (event: MessageEvent) => void): void;
+}

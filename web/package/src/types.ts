@@ -1,0 +1,162 @@
+/** The public shapes. Log-probabilities are natural; entropy and KL are in nats; sizes are bytes. */
+
+/** How matrix-vector products are shaped; `auto` measures on the device. */
+export type Matvec = 'auto' | 'workgroup' | 'subgroup' | 'rows';
+
+export interface OpenOptions {
+  readonly matvec?: Matvec;
+  /** Which adapter a machine with two should give; `high` by default. */
+  readonly power?: 'high' | 'low';
+  /** Use `subgroups` where the adapter has them; true by default. */
+  readonly subgroups?: boolean;
+  readonly signal?: AbortSignal;
+  /** Makes the worker, for a setup whose bundler does not find it by itself. */
+  readonly worker?: () => Worker;
+}
+
+export interface EngineInfo {
+  readonly adapter: {
+    readonly vendor: string;
+    readonly architecture: string;
+    readonly device: string;
+    readonly description: string;
+    readonly backend: string;
+  };
+  /** True when the adapter runs on the CPU (SwiftShader, lavapipe, WARP): correct, and slow. */
+  readonly software: boolean;
+  readonly features: readonly string[];
+  readonly limits: Readonly<Record<string, number>>;
+  readonly matvec: string;
+}
+
+export interface ModelInfo {
+  readonly name: string;
+  readonly architecture: string;
+  readonly nVocab: number;
+  readonly contextLength: number;
+  readonly hidden: number;
+  readonly nLayers: number;
+  readonly nHeads: number;
+  readonly nKvHeads: number;
+  readonly parameters: number;
+  readonly weightBytes: number;
+  /** How many tensors of each type the file holds: `{ q4_1: 210, f32: 61 }`. */
+  readonly tensorTypes: Readonly<Record<string, number>>;
+  readonly license: string | null;
+  readonly hasChatTemplate: boolean;
+}
+
+export interface Progress {
+  /** What is being done: `download`, `verify`, `read`, `upload`, `prefill`, ... */
+  readonly phase: string;
+  readonly loaded: number;
+  /** 0 while unknown. */
+  readonly total: number;
+}
+
+/** Where a model's bytes come from. A string is a URL, relative to the page. */
+export type Source = string | URL | Blob | ArrayBuffer | Uint8Array | FileSystemFileHandle;
+
+export interface LoadOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+  /** Expected SHA-256 of the whole file, 64 hex digits. */
+  readonly sha256?: string;
+  /** Keep a downloaded file in the browser's private storage; true by default. */
+  readonly cache?: boolean;
+}
+
+export interface Message {
+  readonly role: 'system' | 'user' | 'assistant' | (string & {});
+  readonly content: string;
+}
+
+/** What to continue: exactly one of a chat, a plain text, or token ids. */
+export type Prompt =
+  | { readonly messages: readonly Message[]; readonly prompt?: never; readonly ids?: never }
+  | { readonly prompt: string; readonly messages?: never; readonly ids?: never }
+  | { readonly ids: readonly number[] | Uint32Array; readonly messages?: never; readonly prompt?: never };
+
+export interface Sampling {
+  /** 0 takes the likeliest token every time. */
+  readonly temperature: number;
+  /** 0 keeps all. */
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  /** The same seed and settings give the same text. */
+  readonly seed: number;
+}
+
+/** Restricts the candidates by one row alone (`base`, or a guide's name), before the mix. */
+export type Filter = { readonly row: string } & (
+  | {
+      /** Tokens with at least this times the probability of the row's best one (contrastive decoding). */
+      readonly plausibility: number;
+      readonly topK?: never;
+      readonly topP?: never;
+    }
+  | { readonly topK: number; readonly plausibility?: never; readonly topP?: never }
+  | { readonly topP: number; readonly plausibility?: never; readonly topK?: never }
+);
+
+export interface StepOf<Guide extends string = string> {
+  readonly index: number;
+  readonly id: number;
+  /** The newly decoded piece of text; empty while a character is only half there. */
+  readonly text: string;
+  readonly stop: 'end' | 'length' | 'context' | 'stopped' | null;
+  readonly logProbs: {
+    readonly base: number;
+    readonly mix: number;
+    readonly guides: Readonly<Record<Guide, number>>;
+  };
+  /** Entropy of the base's distribution. */
+  readonly entropy: number;
+  /** KL(mix‖base): how far the guides moved this step. */
+  readonly kl: number;
+  /** The weight that each guide had when this token was chosen. */
+  readonly weights: Readonly<Record<Guide, number>>;
+  readonly temperature: number;
+  /** The mix's best tokens, best first. */
+  readonly candidates: readonly CandidateOf<Guide>[];
+}
+
+export interface CandidateOf<Guide extends string = string> {
+  readonly id: number;
+  readonly text: string;
+  readonly base: number;
+  readonly mix: number;
+  readonly guides: Readonly<Record<Guide, number>>;
+}
+
+export type Step = StepOf;
+export type Candidate = CandidateOf;
+
+export interface SessionInfo {
+  readonly rows: readonly { readonly name: string; readonly model: string; readonly promptTokens: number }[];
+  readonly dispatchesPerStep: number;
+  readonly weightBytesPerStep: number;
+  readonly memory: { readonly weights: number; readonly kv: number; readonly activations: number };
+  readonly contextLength: number;
+}
+
+export interface CacheEntry {
+  readonly url: string;
+  /** Bytes here. */
+  readonly received: number;
+  /** Bytes of the whole file, null while unknown. */
+  readonly size: number | null;
+  readonly complete: boolean;
+  /** Of the content, once complete. */
+  readonly sha256: string | null;
+  readonly addedAt: Date;
+}
+
+export interface CacheUsage {
+  /** Bytes that this package's files take. */
+  readonly models: number;
+  /** Bytes that the site takes in all, and may take. */
+  readonly used: number;
+  readonly quota: number;
+}

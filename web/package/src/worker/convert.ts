@@ -1,0 +1,173 @@
+/** The engine's JSON (snake_case, guides by position) to the package's types (camelCase, guides by name), and back. */
+
+import type { WireSession } from '../protocol';
+import type { EngineInfo, Filter, ModelInfo, Progress, Sampling, SessionInfo, Step } from '../types';
+
+interface WireEngineInfo {
+  name: string;
+  driver: string;
+  backend: string;
+  software: boolean;
+  features: Record<string, boolean>;
+  max_buffer: number;
+  max_binding: number;
+  matvec: string;
+}
+
+/** What a browser says about an adapter; wgpu passes on only its description. */
+export type AdapterInfo = Omit<EngineInfo['adapter'], 'backend'>;
+
+export function engineInfo(json: string, adapter: AdapterInfo): EngineInfo {
+  const wire = JSON.parse(json) as WireEngineInfo;
+  return {
+    adapter: { ...adapter, backend: wire.backend },
+    software: wire.software,
+    features: Object.keys(wire.features).filter((feature) => wire.features[feature]),
+    limits: { maxBuffer: wire.max_buffer, maxBinding: wire.max_binding },
+    matvec: wire.matvec,
+  };
+}
+
+interface WireModelInfo {
+  name: string;
+  architecture: string;
+  n_vocab: number;
+  context_length: number;
+  hidden: number;
+  n_layers: number;
+  n_heads: number;
+  n_kv_heads: number;
+  parameters: number;
+  weight_bytes: number;
+  tensor_types: Record<string, number>;
+  license: string | null;
+  has_chat_template: boolean;
+}
+
+export function modelInfo(json: string): ModelInfo {
+  const wire = JSON.parse(json) as WireModelInfo;
+  return {
+    name: wire.name,
+    architecture: wire.architecture,
+    nVocab: wire.n_vocab,
+    contextLength: wire.context_length,
+    hidden: wire.hidden,
+    nLayers: wire.n_layers,
+    nHeads: wire.n_heads,
+    nKvHeads: wire.n_kv_heads,
+    parameters: wire.parameters,
+    weightBytes: wire.weight_bytes,
+    tensorTypes: wire.tensor_types,
+    license: wire.license ?? null,
+    hasChatTemplate: wire.has_chat_template,
+  };
+}
+
+interface WireSessionInfo {
+  rows: { name: string; model: number; prompt_tokens: number }[];
+  dispatches_per_step: number;
+  weight_bytes_per_step: number;
+  memory: { weights: number; kv: number; activations: number };
+  context_length: number;
+}
+
+/** @param models names of the base's and the guides' models, as the engine counts them */
+export function sessionInfo(json: string, models: readonly string[]): SessionInfo {
+  const wire = JSON.parse(json) as WireSessionInfo;
+  return {
+    rows: wire.rows.map(({ name, model, prompt_tokens }) => ({
+      name,
+      model: models[model] ?? '',
+      promptTokens: prompt_tokens,
+    })),
+    dispatchesPerStep: wire.dispatches_per_step,
+    weightBytesPerStep: wire.weight_bytes_per_step,
+    memory: wire.memory,
+    contextLength: wire.context_length,
+  };
+}
+
+/** JSON has no infinity: null stands for the log of nothing. */
+type WireLog = number | null;
+
+interface WireLogProbs {
+  base: WireLog;
+  mix: WireLog;
+  guides: WireLog[];
+}
+
+interface WireStep {
+  index: number;
+  id: number;
+  text: string;
+  stop: Step['stop'];
+  log_probs: WireLogProbs;
+  entropy: number;
+  kl: number;
+  weights: number[];
+  temperature: number;
+  candidates: ({ id: number; text: string } & WireLogProbs)[];
+}
+
+/** @param guides names in the order in which the engine has them */
+export function step(json: string, guides: readonly string[]): Step {
+  const wire = JSON.parse(json) as WireStep;
+  const named = <T>(values: T[]) => Object.fromEntries(guides.map((name, index) => [name, values[index]]));
+  const log = (value: WireLog | undefined) => value ?? Number.NEGATIVE_INFINITY;
+  const logs = ({ base, mix, guides: each }: WireLogProbs) => ({
+    base: log(base),
+    mix: log(mix),
+    guides: named(each.map(log)) as Record<string, number>,
+  });
+  const { index, id, text, stop, entropy, kl, temperature } = wire;
+  return {
+    index,
+    id,
+    text,
+    stop,
+    logProbs: logs(wire.log_probs),
+    entropy,
+    kl,
+    weights: named(wire.weights) as Record<string, number>,
+    temperature,
+    candidates: wire.candidates.map((candidate) => ({
+      id: candidate.id,
+      text: candidate.text,
+      ...logs(candidate),
+    })),
+  };
+}
+
+export function progress(json: string): Progress {
+  const { phase, done, total } = JSON.parse(json) as { phase: string; done: number; total: number };
+  return { phase, loaded: done, total };
+}
+
+export function samplingJson(sampling: Partial<Sampling>): string {
+  return JSON.stringify(mapKeys(sampling, snake));
+}
+
+/** @param modelIndex where a guide's model stands in the list that goes beside the options */
+export function sessionJson(options: WireSession, modelIndex: ReadonlyMap<number, number>): string {
+  const { prompt, guides, sampling, filter, ...rest } = options;
+  return JSON.stringify({
+    prompt,
+    guides: guides.map(({ model, ...guide }) =>
+      model === undefined ? guide : { name: guide.name, weight: guide.weight, model: modelIndex.get(model) },
+    ),
+    sampling: mapKeys(sampling, snake),
+    filter: filter === undefined || filter === null ? null : filterJson(filter),
+    ...mapKeys(rest, snake),
+  });
+}
+
+function filterJson({ row, plausibility, topK, topP }: Filter): object {
+  if (plausibility !== undefined) return { row, kind: 'plausibility', alpha: plausibility };
+  return topK !== undefined ? { row, kind: 'top_k', k: topK } : { row, kind: 'top_p', p: topP };
+}
+
+const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+function mapKeys<V>(record: Readonly<Record<string, V>> | object, rename: (name: string) => string): Record<string, V> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [rename(name), value as V]));
+}

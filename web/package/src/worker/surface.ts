@@ -1,0 +1,45 @@
+/** What the WebAssembly module offers, as `crate/pilotfish-wasm` declares it. JSON crosses as text, with snake_case names. */
+
+import type { ByteSource } from './reader';
+
+/** Called with JSON `{ phase, done, total }`; answering false aborts. */
+export type WireProgress = (json: string) => boolean;
+
+export interface WasmModel {
+  info(): string;
+  /** Another handle to the same model; giving it away consumes it. */
+  share(): WasmModel;
+  tokenize(text: string, special: boolean): Uint32Array;
+  detokenize(ids: Uint32Array): string;
+  chat(messages: string): string;
+  free(): void;
+}
+
+export interface WasmEngine {
+  info(): string;
+  load(source: ByteSource, progress: WireProgress): Promise<WasmModel>;
+  free(): void;
+}
+
+export interface WasmSession {
+  info(): string;
+  set_weight(guide: number, weight: number): void;
+  set_sampling(json: string): void;
+  next(): Promise<string | undefined>;
+  stop(): void;
+  free(): void;
+}
+
+export interface Surface {
+  on_panic(callback: (message: string) => void): void;
+  readonly Engine: { open(options: string): Promise<WasmEngine> };
+  readonly Session: {
+    create(
+      engine: WasmEngine,
+      base: WasmModel,
+      options: string,
+      guideModels: WasmModel[],
+      progress: WireProgress,
+    ): Promise<WasmSession>;
+  };
+}

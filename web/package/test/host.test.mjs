@@ -1,0 +1,397 @@
+// The page's classes against the worker's host, with an engine made of a few lines: the protocol between the two.
+
+import assert from 'node:assert/strict';
+import { afterEach, describe, it } from 'node:test';
+import { MessageChannel } from 'node:worker_threads';
+import { source } from './source.mjs';
+
+const { Host, Pilotfish, PilotfishError, toPlain } = await source({
+  Host: 'worker/host.ts',
+  Pilotfish: 'pilotfish.ts',
+  PilotfishError: 'errors.ts',
+  toPlain: 'errors.ts',
+});
+
+const modelJson = JSON.stringify({
+  name: 'tiny',
+  architecture: 'llama',
+  n_vocab: 8,
+  context_length: 64,
+  hidden: 4,
+  n_layers: 1,
+  n_heads: 1,
+  n_kv_heads: 1,
+  parameters: 100,
+  weight_bytes: 50,
+  tensor_types: { q4_1: 2 },
+  license: null,
+  has_chat_template: false,
+});
+
+/** An engine that counts what is asked of it. */
+class FakeEngine {
+  /** @type {string[]} */
+  log = [];
+  freed = 0;
+  steps = 0;
+  ends = 1000;
+  /** @type {((message: string) => void) | undefined} */
+  panic;
+  /** Called between two pieces of a load and before each step. */
+  pause = async () => {};
+
+  surface = {
+    on_panic: (/** @type {(message: string) => void} */ callback) => {
+      this.panic = callback;
+    },
+    Engine: { open: async () => this.engine },
+    Session: {
+      create: async (
+        /** @type {unknown} */ _engine,
+        /** @type {unknown} */ _base,
+        /** @type {string} */ options,
+        /** @type {unknown[]} */ guideModels,
+        /** @type {(json: string) => boolean} */ progress,
+      ) => {
+        this.log.push(`session ${options} +${guideModels.length}`);
+        progress(JSON.stringify({ phase: 'prefill', done: 1, total: 2 }));
+        return this.session;
+      },
+    },
+  };
+
+  model = {
+    info: () => modelJson,
+    share: () => this.model,
+    tokenize: (/** @type {string} */ text) => Uint32Array.from(text, (letter) => letter.charCodeAt(0)),
+    detokenize: (/** @type {Uint32Array} */ ids) => String.fromCharCode(...ids),
+    chat: (/** @type {string} */ json) => json,
+    free: () => {
+      this.freed += 1;
+    },
+  };
+
+  engine = {
+    info: () =>
+      JSON.stringify({
+        name: '',
+        driver: '',
+        backend: 'webgpu',
+        software: true,
+        features: { f16: false, subgroups: true },
+        max_buffer: 5,
+        max_binding: 4,
+        matvec: 'rows',
+      }),
+    load: async (
+      /** @type {{ size: number, read(offset: number, length: number): Promise<Uint8Array> }} */ from,
+      /** @type {(json: string) => boolean} */ progress,
+    ) => {
+      let sum = 0;
+      for (let at = 0; at < from.size; at += 4) {
+        for (const byte of await from.read(at, Math.min(4, from.size - at))) sum += byte;
+        await this.pause();
+        if (!progress(JSON.stringify({ phase: 'upload', done: at, total: from.size }))) break;
+      }
+      this.log.push(`loaded ${sum}`);
+      if (from.size === 13)
+        throw Object.assign(new Error('not a GGUF file'), { name: 'PilotfishError', code: 'gguf.magic' });
+      return this.model;
+    },
+    free: () => {},
+  };
+
+  running = 0;
+  session = {
+    info: () =>
+      JSON.stringify({
+        rows: [{ name: 'base', model: 0, prompt_tokens: 3 }],
+        dispatches_per_step: 9,
+        weight_bytes_per_step: 50,
+        memory: { weights: 1, kv: 2, activations: 3 },
+        context_length: 64,
+      }),
+    set_weight: (/** @type {number} */ guide, /** @type {number} */ weight) => {
+      this.log.push(`weight ${guide} ${weight}`);
+    },
+    set_sampling: (/** @type {string} */ json) => {
+      this.log.push(`sampling ${json}`);
+      if (JSON.parse(json).temperature < 0) {
+        throw Object.assign(new Error('temperature -1'), { name: 'PilotfishError', code: 'sampling.temperature' });
+      }
+    },
+    next: async () => {
+      assert.equal(this.running, 0, 'the engine is asked for one step at a time');
+      if (this.steps >= this.ends) return undefined;
+      const index = this.steps++;
+      this.running += 1;
+      await this.pause();
+      this.running -= 1;
+      return JSON.stringify({
+        index,
+        id: index,
+        text: `${index} `,
+        stop: null,
+        log_probs: { base: -1, mix: null, guides: [-3, -4] },
+        entropy: 0.5,
+        kl: 0.1,
+        weights: [1.5, -1],
+        temperature: 0.8,
+        candidates: [{ id: 1, text: 'x', base: -1, mix: -2, guides: [-3, -4] }],
+      });
+    },
+    stop: () => {
+      this.log.push('stop');
+      this.ends = this.steps;
+    },
+    free: () => {
+      assert.equal(this.running, 0, 'nothing is freed while a step runs');
+      this.log.push('session freed');
+    },
+  };
+}
+
+/** @param {FakeEngine} fake */
+async function opened(fake) {
+  const { port1, port2 } = new MessageChannel();
+  const host = new Host(port2, {
+    cache: {
+      get: async () => new Blob([new Uint8Array(8).fill(1)]),
+      list: async () => [],
+      remove: async () => true,
+      usage: async () => ({ models: 0, used: 0, quota: 0 }),
+    },
+    surface: async () => ({ surface: fake.surface, memory: new WebAssembly.Memory({ initial: 2 }) }),
+    open: async () => ({
+      engine: fake.engine,
+      adapter: { vendor: 'v', architecture: 'a', device: '', description: '' },
+    }),
+  });
+  const worker = Object.assign(port1, {
+    terminate() {
+      port1.close();
+      port2.close();
+    },
+  });
+  const pf = await Pilotfish.open({ worker: () => worker });
+  running.push(pf);
+  return { pf, host };
+}
+
+/** An open port keeps Node alive. @type {{ close(): void }[]} */
+const running = [];
+afterEach(() => {
+  for (const pf of running.splice(0)) pf.close();
+});
+
+const code = (/** @type {string} */ expected) => (/** @type {any} */ error) => {
+  assert.ok(error instanceof PilotfishError, String(error));
+  assert.equal(error.code, expected);
+  return true;
+};
+const bytes = (/** @type {number} */ count) => new Uint8Array(count).fill(1);
+const two = { warm: { context: 'Be warm.', weight: 1.5 }, cold: { context: 'Be cold.', against: 'Be.', weight: -1 } };
+
+describe('Pilotfish', () => {
+  it('opens, loads, converts names and closes', async () => {
+    const fake = new FakeEngine();
+    const { pf } = await opened(fake);
+    assert.equal(pf.info.limits.maxBuffer, 5);
+    assert.deepEqual(pf.info.features, ['subgroups']);
+    assert.equal(pf.info.adapter.architecture, 'a');
+    const seen = /** @type {unknown[]} */ ([]);
+    const model = await pf.load(bytes(8), { onProgress: (/** @type {unknown} */ progress) => seen.push(progress) });
+    assert.equal(model.info.nVocab, 8);
+    assert.deepEqual(model.info.tensorTypes, { q4_1: 2 });
+    assert.deepEqual(seen.at(-1), { phase: 'upload', loaded: 4, total: 8 });
+    assert.deepEqual(await model.tokenize('hi'), Uint32Array.of(104, 105));
+    assert.equal(await model.detokenize([104, 105]), 'hi');
+    assert.deepEqual(await pf.memory(), { wasm: 131_072 });
+    await model.dispose();
+    await assert.rejects(model.tokenize('hi'), code('closed'));
+    pf.close();
+    await assert.rejects(pf.load(bytes(8)), code('closed'));
+    assert.equal((await pf.closed).code, 'closed');
+  });
+
+  it('keeps the code of what the engine throws, and stays usable', async () => {
+    const { pf } = await opened(new FakeEngine());
+    await assert.rejects(pf.load(bytes(13)), (/** @type {any} */ error) => {
+      assert.equal(error.message, 'not a GGUF file');
+      return code('gguf.magic')(error);
+    });
+    await pf.load(bytes(8));
+  });
+
+  it('verifies the hash of a file before it is read', async () => {
+    const fake = new FakeEngine();
+    const { pf } = await opened(fake);
+    const file = new File([bytes(8)], 'my.gguf');
+    const wrong = pf.load(file, { sha256: 'ab'.repeat(32) });
+    await assert.rejects(wrong, (/** @type {any} */ error) => {
+      assert.match(error.message, /has the wrong content/);
+      return code('source.hash_mismatch')(error);
+    });
+    assert.deepEqual(fake.log, []);
+    await pf.load(file, { sha256: '04ABC8821A06E5A30937967D11AD10221CB5AC3B5273E434F1284EE87129A061' });
+    await assert.rejects(pf.load(file, { sha256: 'short' }), code('argument.invalid'));
+    await assert.rejects(pf.load(/** @type {any} */ (7)), code('argument.invalid'));
+  });
+
+  it('rejects an aborted load at once, stops the engine, and frees what was made', async () => {
+    const fake = new FakeEngine();
+    const { pf } = await opened(fake);
+    const abort = new AbortController();
+    fake.pause = async () => {
+      abort.abort(new Error('changed my mind'));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    await assert.rejects(pf.load(bytes(400), { signal: abort.signal }), /changed my mind/);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const [line = ''] = fake.log;
+    assert.ok(Number(line.slice(7)) < 400, `${line} of 400 bytes were read`);
+    assert.equal(fake.freed, 1);
+    await assert.rejects(pf.load(bytes(8), { signal: AbortSignal.abort() }), { name: 'AbortError' });
+  });
+
+  it('rejects everything that waits when the engine panics', async () => {
+    const fake = new FakeEngine();
+    const { pf } = await opened(fake);
+    fake.pause = () => new Promise(() => fake.panic?.('index out of bounds'));
+    await assert.rejects(pf.load(bytes(8)), (/** @type {any} */ error) => {
+      assert.match(error.message, /index out of bounds/);
+      return code('internal')(error);
+    });
+    await assert.rejects(pf.load(bytes(8)), code('internal'));
+    assert.equal((await pf.closed).code, 'internal');
+  });
+
+  it('reports what is not an error of ours as internal', () => {
+    assert.deepEqual(toPlain(new TypeError('x is not a function')), {
+      code: 'internal',
+      message: 'TypeError: x is not a function',
+    });
+    assert.equal(toPlain('text').code, 'internal');
+  });
+});
+
+describe('Session', () => {
+  async function started(/** @type {Record<string, unknown>} */ options = {}) {
+    const fake = new FakeEngine();
+    const { pf } = await opened(fake);
+    const model = await pf.load(bytes(8));
+    fake.log = [];
+    const session = await model.session({ prompt: 'Hello', guides: two, topK: 5, maxTokens: 9, ...options });
+    return { fake, pf, model, session };
+  }
+
+  it('hands the options over in the words of the engine', async () => {
+    const { fake, pf, session } = await started({ seed: 3, filter: { row: 'base', plausibility: 0.1 } });
+    const [line = ''] = fake.log;
+    assert.deepEqual(JSON.parse(line.replace(/^session /, '').replace(/ \+0$/, '')), {
+      prompt: { text: 'Hello' },
+      guides: [
+        { name: 'warm', weight: 1.5, context: 'Be warm.', against: null },
+        { name: 'cold', weight: -1, context: 'Be cold.', against: 'Be.' },
+      ],
+      sampling: { top_k: 5, seed: 3 },
+      filter: { row: 'base', kind: 'plausibility', alpha: 0.1 },
+      max_tokens: 9,
+    });
+    assert.deepEqual(session.info.rows, [{ name: 'base', model: 'tiny', promptTokens: 3 }]);
+  });
+
+  it('hands each guide model over once', async () => {
+    const { fake, pf, model } = await started();
+    const big = await pf.load(bytes(8));
+    fake.log = [];
+    const guides = { one: { model: big, weight: 0.5 }, two: { model: big, weight: -0.5 }, self: { model } };
+    await model.session({ ids: [1, 2], guides });
+    const [line = ''] = fake.log;
+    assert.match(line, /\+2$/);
+    assert.match(line, /"model":0.*"model":0.*"weight":1,"model":1/);
+    const other = await opened(new FakeEngine());
+    const foreign = await other.pf.load(bytes(8));
+    await assert.rejects(
+      model.session({ prompt: 'x', guides: { foreign: { model: foreign } } }),
+      code('argument.invalid'),
+    );
+  });
+
+  it('wants exactly one prompt', async () => {
+    const { pf, model } = await started();
+    await assert.rejects(model.session({}), code('argument.invalid'));
+    await assert.rejects(model.session({ prompt: 'x', ids: [1] }), code('argument.invalid'));
+  });
+
+  it('pulls: the engine makes no step that nobody asked for', async () => {
+    const { fake, pf, session } = await started();
+    const first = await session.next();
+    assert.deepEqual(first.logProbs.guides, { warm: -3, cold: -4 });
+    assert.equal(first.logProbs.mix, Number.NEGATIVE_INFINITY);
+    assert.deepEqual(first.weights, { warm: 1.5, cold: -1 });
+    assert.deepEqual(first.candidates[0].guides, { warm: -3, cold: -4 });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.equal(fake.steps, 1);
+  });
+
+  it('answers overlapping pulls in order', async () => {
+    const { fake, pf, session } = await started();
+    fake.pause = () => new Promise((resolve) => setTimeout(resolve, 1));
+    const steps = await Promise.all([session.next(), session.next(), session.next()]);
+    assert.deepEqual(
+      steps.map((step) => step.index),
+      [0, 1, 2],
+    );
+  });
+
+  it('ends its iteration with the text, and stops when the loop is left', async () => {
+    const { fake, pf, session } = await started();
+    let text = '';
+    for await (const step of session) {
+      text += step.text;
+      if (step.index === 4) break;
+    }
+    assert.equal(text, '0 1 2 3 4 ');
+    assert.equal(await session.next(), undefined);
+    assert.ok(fake.log.includes('stop'));
+  });
+
+  it('passes weights and sampling on, and refuses nonsense', async () => {
+    const { fake, pf, session } = await started();
+    session.setWeight('cold', 2);
+    session.setSampling({ temperature: 0.7, minP: 0.1 });
+    await session.next();
+    assert.deepEqual(fake.log.slice(1), ['weight 1 2', 'sampling {"top_k":5,"temperature":0.7,"min_p":0.1}']);
+    assert.throws(() => session.setWeight('hot', 1), code('argument.invalid'));
+    assert.throws(() => session.setWeight('warm', Number.NaN), code('argument.invalid'));
+    session.setSampling({ temperature: -1 });
+    await session.next();
+    await assert.rejects(session.next(), code('sampling.temperature'));
+    assert.equal((await session.next()).index, 2);
+  });
+
+  it('stops at an abort and throws its reason', async () => {
+    const abort = new AbortController();
+    const { fake, pf, session } = await started({ signal: abort.signal });
+    fake.pause = () => new Promise((resolve) => setTimeout(resolve, 5));
+    const all = (async () => {
+      for await (const step of session) if (step.index === 2) abort.abort();
+    })();
+    await assert.rejects(all, { name: 'AbortError' });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.ok(fake.log.includes('stop'));
+    await session.dispose();
+  });
+
+  it('is freed only after its running step', async () => {
+    const { fake, pf, session } = await started();
+    fake.pause = () => new Promise((resolve) => setTimeout(resolve, 20));
+    const running = session.next();
+    await session.dispose();
+    assert.equal((await running).index, 0);
+    assert.equal(fake.log.at(-1), 'session freed');
+    await assert.rejects(session.next(), code('closed'));
+    await session.dispose();
+  });
+});

@@ -1,0 +1,33 @@
+/** The engine as the page sees it: the `pilotfish` package's types, by the names that the page uses. No code is imported here. */
+
+import type { Guide, Pilotfish, SessionOptions, Step } from 'pilotfish';
+
+export type {
+  Candidate,
+  EngineInfo,
+  LoadOptions,
+  Message,
+  Model,
+  ModelInfo,
+  Progress,
+  Sampling,
+  Session,
+  SessionInfo,
+  Step,
+} from 'pilotfish';
+
+export type Engine = Pilotfish;
+export type GuideSpec = Guide;
+export type StopReason = NonNullable<Step['stop']>;
+
+/** Where the page takes a model's bytes from: an address, or a file that was chosen or dropped. */
+export type Source = string | File;
+
+/** The options that the page always sets. */
+export type RunOptions = Required<
+  Pick<
+    SessionOptions,
+    'temperature' | 'topK' | 'topP' | 'minP' | 'seed' | 'guides' | 'normalize' | 'contextLength' | 'maxTokens'
+  >
+> &
+  Pick<SessionOptions, 'signal' | 'onProgress'> & { readonly messages: NonNullable<SessionOptions['messages']> };

@@ -1,0 +1,95 @@
+/** The page for everybody: axe finds nothing in any state, theme or width, and nothing is cut off at 360 pixels. */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { answered, ask, loadModel, type Look, Stage } from './browser';
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+interface AxeResults {
+  readonly violations: readonly {
+    readonly id: string;
+    readonly nodes: readonly { readonly html: string; readonly failureSummary: string }[];
+  }[];
+}
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await Stage.open();
+});
+afterEach(() => stage.clear());
+afterAll(() => stage.close());
+
+async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axeSource);
+  const results = await page.evaluate(async () => {
+    const { axe } = globalThis as unknown as { axe: { run(root: Document, options: object): Promise<AxeResults> } };
+    return axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] });
+  });
+  return results.violations.flatMap(({ id, nodes }) =>
+    nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`),
+  );
+}
+
+const states: readonly [name: string, query: string, enter: (page: Page) => Promise<void>][] = [
+  ['welcome', '', async () => {}],
+  ['loading', 'load=30000', (page) => page.getByRole('button', { name: /^Load SmolLM2/ }).click()],
+  ['no WebGPU', 'fail=no-webgpu', async () => {}],
+  ['an open token', '', openToken],
+  [
+    'a lost device',
+    'fail=gpu.lost',
+    async (page) => {
+      await loadModel(page);
+      await ask(page);
+      await page.getByRole('alert').waitFor();
+    },
+  ],
+];
+
+async function openToken(page: Page): Promise<void> {
+  await loadModel(page);
+  await ask(page);
+  await answered(page);
+  await page.locator('[role=option]').nth(6).click();
+  await page.getByRole('table').waitFor();
+}
+
+// Both widths and both themes, without the whole product of them: axe takes seconds a page.
+const looks: readonly [name: string, look: Look][] = [
+  ['wide, light', {}],
+  ['narrow, dark', { width: 360, height: 740, dark: true }],
+];
+
+describe.each(looks)('%s', (_, look) => {
+  test.each(states)('%s', async (_state, query, enter) => {
+    const page = await stage.page(query, look);
+    await enter(page);
+    expect(await violations(page)).toEqual([]);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(look.width ?? 1440);
+  });
+});
+
+test.each(['Guides', 'Sampling', 'Model'])('the panel %s of a narrow screen', async (panel) => {
+  const page = await stage.page('', { width: 360, height: 740 });
+  await page.getByRole('navigation').getByRole('button', { name: panel }).click();
+  expect(await violations(page)).toEqual([]);
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+});
+
+test('the faders stay at hand on a narrow screen while text is written', async () => {
+  const page = await stage.page('pace=40', { width: 360, height: 740 });
+  await loadModel(page);
+  await page.getByRole('navigation').getByRole('button', { name: 'Guides' }).click();
+  await ask(page);
+  await page.locator('[role=option]').nth(3).waitFor();
+  for (const locator of [
+    page.getByRole('slider', { name: 'Weight of cheerful' }),
+    page.locator('[role=option]').first(),
+    page.getByRole('button', { name: 'Stop' }),
+  ]) {
+    const box = await locator.boundingBox();
+    expect(box && box.y >= 0 && box.y + box.height <= 740).toBe(true);
+  }
+});
