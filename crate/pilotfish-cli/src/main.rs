@@ -1,1 +1,43 @@
-fn main() {}
+//! `pilotfish`: the engine on a native GPU, from the command line.
+//!
+//! Answers go to stdout (one JSON value with `--json`), everything else to stderr. Exit codes: 0 done, 1 the engine
+//! refused or a check failed, 2 the command line was wrong. One file per subcommand in [`command`]; what they share lies
+//! beside this file.
+
+mod args;
+mod color;
+mod command;
+mod error;
+mod guides;
+mod host;
+mod input;
+mod interrupt;
+mod mix;
+mod output;
+mod progress;
+mod run;
+mod schedule;
+mod spec;
+mod spread;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Cli;
+use error::CliError;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refused) => return args::refuse(&refused),
+    };
+    interrupt::listen();
+    match pollster::block_on(command::run(&cli)) {
+        Ok(code) => code,
+        // Whoever read our output has enough: that is a good end.
+        Err(CliError::Closed) => ExitCode::SUCCESS,
+        Err(error) => error.report(cli.global.json),
+    }
+}

@@ -26,8 +26,7 @@ impl Engine {
     pub async fn open(options: String) -> Result<Engine, JsValue> {
         let options: engine::EngineOptions =
             serde_json::from_str(&options).map_err(|error| bad_argument("engine options", &error))?;
-        let seconds = || now() / 1000.0;
-        Ok(Self(engine::Engine::open(&options, &seconds).await.map_err(engine_error)?))
+        Ok(Self(engine::Engine::open(&options, &|| now()).await.map_err(engine_error)?))
     }
 
     /// An `EngineInfo` as JSON.

@@ -1,0 +1,234 @@
+//! `generate`: continues a prompt under guidance; streams the text, or gives everything as JSON.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use pilotfish::engine::{Prompt, SessionOptions, Step, Stop};
+use pilotfish::guidance::{MixRule, Sampling, Term};
+use serde_json::json;
+
+use crate::args::Global;
+use crate::color::{self, Color};
+use crate::error::{CliError, Result};
+use crate::guides::{self, GuideArgs};
+use crate::host::Host;
+use crate::input::PromptArgs;
+use crate::mix::Mix;
+use crate::output;
+use crate::run::{self, Generated};
+use crate::schedule::Schedule;
+use crate::spec::{GuideSpec, SliderWrite};
+use crate::units::{bytes, rate, seconds};
+
+/// Flags of `generate`.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// The base: a GGUF file.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    #[command(flatten)]
+    guides: GuideArgs,
+    /// Tokens to make at most.
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<u32>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// Divide the mix by the sum of all weights.
+    #[arg(long)]
+    normalize: bool,
+    /// Positions per row; what the prompts and --max-tokens need, if left out.
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
+    /// Steps submitted ahead of the one being read.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
+    in_flight: Option<u32>,
+    /// Move a slider when that step (from 0) is submitted. Any number of times.
+    ///
+    /// Fewer steps are in flight where a write for one of the first steps would come too late.
+    #[arg(long = "set", value_name = "STEP:GUIDE=WEIGHT")]
+    writes: Vec<SliderWrite>,
+    /// Colour tokens by how far the guides moved them.
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "auto",
+          default_value = "never")]
+    color: Color,
+}
+
+/// How a token is drawn.
+#[derive(Debug, Clone, Default, Args)]
+struct SamplingArgs {
+    /// 0 takes the likeliest token, the lowest id where several are.
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Keep the so many likeliest tokens; 0 keeps all.
+    #[arg(long, value_name = "N")]
+    top_k: Option<u32>,
+    /// Keep the likeliest tokens that together have this probability.
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    top_p: Option<f32>,
+    /// Keep tokens with at least this part of the likeliest one's probability.
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    min_p: Option<f32>,
+    /// The same seed gives the same text.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl SamplingArgs {
+    /// These over `given`.
+    fn over(&self, given: Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temperature.unwrap_or(given.temperature),
+            top_k: self.top_k.unwrap_or(given.top_k),
+            top_p: self.top_p.unwrap_or(given.top_p),
+            min_p: self.min_p.unwrap_or(given.min_p),
+            seed: self.seed.unwrap_or(given.seed),
+        }
+    }
+}
+
+impl GenerateArgs {
+    /// What to ask of the session, but for the guides: flags over the mix file over the engine's defaults.
+    fn options(&self, mix: Mix) -> Result<SessionOptions> {
+        let prompt = self.prompt.read()?.or(mix.prompt);
+        let flags = "--prompt, --chat, --ids, --ids-file, or a `prompt` in the mix file";
+        let defaults = SessionOptions::new(prompt.ok_or_else(|| super::no_input(flags))?);
+        let in_flight = self.in_flight.or(mix.in_flight).unwrap_or(defaults.in_flight);
+        if !(1..=8).contains(&in_flight) {
+            return Err(CliError::Usage(format!("`in_flight` of the mix file is {in_flight}, expected 1 to 8")));
+        }
+        Ok(SessionOptions {
+            sampling: self.sampling.over(mix.sampling.unwrap_or_default()),
+            normalize: self.normalize || mix.normalize,
+            filter: mix.filter,
+            context_length: self.context.or(mix.context_length).unwrap_or(defaults.context_length),
+            max_tokens: self.max_tokens.or(mix.max_tokens).unwrap_or(defaults.max_tokens),
+            in_flight,
+            ..defaults
+        })
+    }
+}
+
+/// Generates and prints.
+pub(crate) async fn run(args: &GenerateArgs, global: &Global) -> Result<()> {
+    let (mix, specs) = args.guides.read()?;
+    let mut options = args.options(mix)?;
+    refuse_early(&options, &specs)?;
+    let host = Host::open(global).await?;
+    let loaded = guides::load(&host, &args.model, &specs).await?;
+    options.guides = loaded.guides;
+    let schedule = Schedule::new(&args.writes, &options.guides)?;
+    let color = args.color.on() && !global.json;
+    let stream = |step: &Step| match global.json {
+        true => Ok(()),
+        false if color => output::text(&color::paint(&step.text, step.kl)),
+        false => output::text(&step.text),
+    };
+    let made = run::generate(&host, &loaded.base, &loaded.models, &options, &schedule, stream).await?;
+    if global.json {
+        return output::json(&report(&host, &options, &made));
+    }
+    output::text("\n")?;
+    if !global.quiet {
+        if color {
+            output::diagnostic(&color::legend());
+        }
+        output::diagnostic(&summary(&made));
+    }
+    Ok(())
+}
+
+/// What the session would refuse whatever the models are: loading them takes longer than saying no.
+fn refuse_early(options: &SessionOptions, guides: &[GuideSpec]) -> Result<()> {
+    // Any vocabulary is smaller than this; the real one is checked by the session.
+    options.sampling.validate(u32::MAX)?;
+    let weights = std::iter::once(1.0).chain(guides.iter().map(|guide| guide.weight));
+    let terms = weights.map(|weight| Term { row: 0, weight }).collect();
+    MixRule { terms, normalize: false, filter: None }.validate(1, u32::MAX)?;
+    match &options.prompt {
+        Prompt::Ids(ids) if ids.is_empty() => Err(pilotfish::Error::EmptyPrompt { row: "base".into() }.into()),
+        _ => Ok(()),
+    }
+}
+
+fn stop(made: &Generated) -> Option<Stop> {
+    made.steps.last().and_then(|step| step.stop)
+}
+
+fn report(host: &Host, options: &SessionOptions, made: &Generated) -> serde_json::Value {
+    json!({
+        "text": made.steps.iter().map(|step| step.text.as_str()).collect::<String>(),
+        "ids": made.steps.iter().map(|step| step.id).collect::<Vec<_>>(),
+        "stop": stop(made),
+        "guides": options.guides.iter().map(|guide| guide.name.as_str()).collect::<Vec<_>>(),
+        "sampling": options.sampling,
+        "normalize": options.normalize,
+        "steps": made.steps,
+        "session": made.info,
+        "timing": made.timing,
+        "engine": host.engine.info(),
+    })
+}
+
+fn summary(made: &Generated) -> String {
+    let Generated { info, timing, .. } = made;
+    let why = match stop(made) {
+        Some(Stop::End) => "the model ended",
+        Some(Stop::Length) => "as many as asked for",
+        Some(Stop::Context) => "the context is full",
+        Some(Stop::Stopped) => "stopped",
+        None => "nothing was to be made",
+    };
+    let speed = |rate_of: Option<f64>| rate_of.map_or(String::new(), |value| format!(" ({} tok/s)", rate(value)));
+    format!(
+        "{} tokens{}; first after {}, prompt of {} tokens in {} row{}{}; {} dispatches a step; GPU memory {}; {why}",
+        timing.tokens,
+        speed(timing.decode_rate()),
+        seconds(timing.first_token),
+        info.rows.iter().map(|row| row.prompt_tokens).sum::<usize>(),
+        info.rows.len(),
+        if info.rows.len() == 1 { "" } else { "s" },
+        speed(timing.prefill_rate()),
+        info.dispatches_per_step,
+        bytes(info.memory.weights + info.memory.kv + info.memory.activations),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: GenerateArgs,
+    }
+
+    fn options(line: &str, mix: &str) -> Result<SessionOptions> {
+        let line = Line::try_parse_from(line.split(' ')).expect("the line is right");
+        line.args.options(serde_json::from_str(mix).expect("the mix is right"))
+    }
+
+    #[test]
+    fn flags_go_before_the_mix_file_and_that_before_the_defaults() {
+        let mix = r#"{"prompt": {"text": "mix"}, "max_tokens": 7, "in_flight": 2, "context_length": 99}"#;
+        let made = options("x --model m --max-tokens 9 --seed 5", mix).expect("they agree");
+        assert_eq!((made.prompt, made.max_tokens), (Prompt::Text("mix".into()), 9));
+        assert_eq!((made.in_flight, made.context_length, made.sampling.seed), (2, 99, 5));
+        let made = options("x --model m --prompt flag --context 50", mix).expect("they agree");
+        assert_eq!((made.prompt, made.context_length), (Prompt::Text("flag".into()), 50));
+        assert_eq!(made.sampling, Sampling::default());
+    }
+
+    #[test]
+    fn a_prompt_must_come_from_somewhere() {
+        assert_eq!(options("x --model m", "{}").map_err(|error| error.code()), Err("usage"));
+        assert_eq!(
+            options("x --model m --prompt a", r#"{"in_flight": 9}"#).map_err(|error| error.code()),
+            Err("usage")
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! A mix file: what a generation is asked for, as JSON. The flags of the command line go before it.
+//!
+//! ```json
+//! { "guides": [ { "name": "kind", "weight": 1.5, "context": "You are kind.", "against": "You are gruff." },
+//!               { "name": "expert", "weight": -1, "model": "expert.gguf", "prompt": { "text": "..." } } ],
+//!   "sampling": { "temperature": 0.8, "top_p": 0.95, "seed": 7 },
+//!   "filter": { "row": "base", ... }, "normalize": false,
+//!   "prompt": { "chat": [ { "role": "user", "content": "..." } ] }, "max_tokens": 64 }
+//! ```
+//!
+//! Every field may be left out. The names are those of `pilotfish::engine::SessionOptions`, but that a guide's `model` is
+//! a path, from the folder of the mix file.
+
+use std::path::{Path, PathBuf};
+
+use pilotfish::engine::{NamedFilter, Prompt};
+use pilotfish::guidance::Sampling;
+use serde::Deserialize;
+
+use crate::error::{CliError, Result};
+use crate::input;
+use crate::spec::{GuideSource, GuideSpec};
+
+/// What a mix file says.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Mix {
+    /// What to continue.
+    pub(crate) prompt: Option<Prompt>,
+    guides: Vec<MixGuide>,
+    /// How a token is drawn.
+    pub(crate) sampling: Option<Sampling>,
+    /// Divide by the sum of all weights.
+    pub(crate) normalize: bool,
+    /// Restrict the candidates by one row.
+    pub(crate) filter: Option<NamedFilter>,
+    /// Positions per row.
+    pub(crate) context_length: Option<u32>,
+    /// Tokens to make.
+    pub(crate) max_tokens: Option<u32>,
+    /// Steps submitted ahead.
+    pub(crate) in_flight: Option<u32>,
+}
+
+/// A guide in a mix file: `context` (and `against`) or `model` (and `prompt`).
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MixGuide {
+    name: String,
+    #[serde(default = "one")]
+    weight: f32,
+    context: Option<String>,
+    against: Option<String>,
+    model: Option<PathBuf>,
+    prompt: Option<Prompt>,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+impl Mix {
+    /// Reads a mix file.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        input::json(path, "a mix: guides, sampling, filter, normalize, prompt, max_tokens, context_length, in_flight")
+    }
+
+    /// Its guides; model paths are taken from `folder`.
+    pub(crate) fn guides(&self, file: &Path) -> Result<Vec<GuideSpec>> {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let spec = |guide: &MixGuide| {
+            let MixGuide { name, weight, context, against, model, prompt } = guide.clone();
+            let source = match (context, against, model, prompt) {
+                (Some(context), against, None, None) => GuideSource::Context { context, against },
+                (None, None, Some(path), prompt) => GuideSource::Model { path: folder.join(path), prompt },
+                _ => {
+                    return Err(CliError::Content {
+                        path: file.to_owned(),
+                        expected: "either `context` (and `against`) or `model` (and `prompt`)",
+                        found: format!("guide `{name}` is unclear"),
+                    });
+                }
+            };
+            Ok(GuideSpec { name, weight, source })
+        };
+        self.guides.iter().map(spec).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mix(json: &str) -> serde_json::Result<Mix> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn paths_begin_at_the_mix_file() {
+        let mix = mix(r#"{"guides": [{"name": "a", "model": "a.gguf", "prompt": {"text": "x"}},
+                                     {"name": "b", "weight": -2, "model": "/b.gguf"},
+                                     {"name": "c", "context": "C"}]}"#);
+        let guides = mix.expect("it parses").guides(Path::new("shelf/mix.json")).expect("they are clear");
+        let model = |path: &str, prompt| GuideSource::Model { path: path.into(), prompt };
+        assert_eq!(guides[0].source, model("shelf/a.gguf", Some(Prompt::Text("x".into()))));
+        assert_eq!((guides[1].weight, &guides[1].source), (-2.0, &model("/b.gguf", None)));
+        assert_eq!((guides[2].weight, guides[2].name.as_str()), (1.0, "c"));
+    }
+
+    #[test]
+    fn a_guide_is_of_one_kind() {
+        for guide in [
+            r#"{"name": "a"}"#,
+            r#"{"name": "a", "context": "x", "model": "y"}"#,
+            r#"{"name": "a", "against": "x"}"#,
+            r#"{"name": "a", "context": "x", "prompt": {"text": "y"}}"#,
+        ] {
+            let mix = mix(&format!(r#"{{"guides": [{guide}]}}"#)).expect("it parses");
+            assert!(mix.guides(Path::new("m.json")).is_err(), "{guide}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        assert_eq!(mix("{}").expect("all is optional"), Mix::default());
+        assert!(mix(r#"{"guide": []}"#).is_err());
+        assert!(mix(r#"{"guides": [{"name": "a", "kontext": "x"}]}"#).is_err());
+    }
+}
