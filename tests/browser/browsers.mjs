@@ -13,6 +13,7 @@ import { Stop } from '../../scripts/lib/say.mjs';
 /**
  * @typedef {{
  *   evaluate<A, R>(code: (argument: A) => R | Promise<R>, argument: A): Promise<R>,
+ *   reload(): Promise<unknown>,
  *   screenshot(options: { path: string }): Promise<unknown>,
  *   close(): Promise<void>,
  * }} Page

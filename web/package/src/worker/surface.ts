@@ -1,6 +1,6 @@
 /** What the WebAssembly module offers, as `crate/pilotfish-wasm` declares it. JSON crosses as text, with snake_case names. */
 
-import type { ByteSource } from './reader';
+import type { ByteSource } from './reader.js';
 
 /** Called with JSON `{ phase, done, total }`; answering false aborts. */
 export type WireProgress = (json: string) => boolean;
