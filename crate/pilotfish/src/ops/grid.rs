@@ -97,7 +97,6 @@ pub fn cases() -> Vec<Case> {
     cases.extend(super::mix::cases::cases());
     cases.extend(super::select::cases::cases());
     cases.extend(super::pick::cases::cases());
-    cases.extend(super::score::cases::cases());
     cases.extend(crate::guidance::cases::cases());
     cases
 }
