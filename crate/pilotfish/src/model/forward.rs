@@ -64,7 +64,13 @@ impl Sizes {
 
     /// Bytes of the activations of a model of this shape.
     pub fn activation_bytes(&self, spec: &ModelSpec) -> u64 {
-        let widths = [spec.hidden; 3].into_iter().chain([qkv_width(spec), attention_width(spec), attention_width(spec), spec.ffn, 2 * spec.ffn]);
+        let widths = [spec.hidden; 3].into_iter().chain([
+            qkv_width(spec),
+            attention_width(spec),
+            attention_width(spec),
+            spec.ffn,
+            2 * spec.ffn,
+        ]);
         widths.map(|width| u64::from(stride(width)) * 4 * u64::from(self.chunk.max(self.rows))).sum()
     }
 }
@@ -149,7 +155,8 @@ impl Forward {
     /// Allocates and records.
     pub fn new(gpu: &Gpu, plan: &ForwardPlan<'_>) -> Result<Self, GpuError> {
         let buffers = Buffers::new(gpu, plan)?;
-        let prefill_batch = gpu.buffer("prefill batch", BATCH_ENTRY * (1 + u64::from(plan.sizes.chunk)), Usage::Storage)?;
+        let prefill_batch =
+            gpu.buffer("prefill batch", BATCH_ENTRY * (1 + u64::from(plan.sizes.chunk)), Usage::Storage)?;
         let recorder = Recorder { gpu, plan, buffers: &buffers };
         let whole = Binding::whole(0, &prefill_batch);
         let chunk = Tokens::Chunk(whole);
@@ -205,7 +212,8 @@ impl Buffers {
     fn new(gpu: &Gpu, plan: &ForwardPlan<'_>) -> Result<Self, GpuError> {
         let ForwardPlan { spec, sizes, weights, .. } = plan;
         let tokens = u64::from(sizes.chunk.max(sizes.rows));
-        let activation = |label: &str, width: u32| gpu.buffer(label, u64::from(stride(width)) * 4 * tokens, Usage::Storage);
+        let activation =
+            |label: &str, width: u32| gpu.buffer(label, u64::from(stride(width)) * 4 * tokens, Usage::Storage);
         let split = weights.layers.iter().any(|layer| matches!(layer.gate_up, GateUp::Split(_)));
         let heads = spec.layers.first().map(|layer| heads(spec, layer, sizes));
         let cache_bytes = heads.map_or(0, |heads| heads.cache_bytes(sizes.rows));
@@ -214,7 +222,12 @@ impl Buffers {
             let table = turns(frequencies, rope.magnitude(), sizes.context);
             Ok((*rope, gpu.storage_of("rotation", &table)?))
         };
-        let cache = |_| Ok((gpu.buffer("key cache", cache_bytes, Usage::Storage)?, gpu.buffer("value cache", cache_bytes, Usage::Storage)?));
+        let cache = |_| {
+            Ok((
+                gpu.buffer("key cache", cache_bytes, Usage::Storage)?,
+                gpu.buffer("value cache", cache_bytes, Usage::Storage)?,
+            ))
+        };
         Ok(Self {
             x: activation("residual stream", spec.hidden)?,
             h: activation("block input", spec.hidden)?,
@@ -245,7 +258,7 @@ impl Forward {
     fn submit(&self, gpu: &Gpu, dispatches: &[Dispatch], tokens: &[BatchToken]) {
         gpu.write(&self.prefill_batch, 0, &batch_words(tokens));
         let n = tokens.len() as u32;
-        let shape = StepShape { tokens: n, outputs: n, splits: 1 };
+        let shape = StepShape { tokens: n, splits: 1 };
         let mut encoder = gpu.encoder();
         record(&mut encoder, dispatches.iter().map(|dispatch| (dispatch, shape)), None);
         gpu.submit(encoder);
@@ -293,7 +306,11 @@ impl Recorder<'_> {
         self.norm(Some((&self.buffers.y, post_gain)), gain)
     }
 
-    fn norm(&self, residual: Option<(&wgpu::Buffer, Option<&wgpu::Buffer>)>, gain: &wgpu::Buffer) -> Result<Dispatch, GpuError> {
+    fn norm(
+        &self,
+        residual: Option<(&wgpu::Buffer, Option<&wgpu::Buffer>)>,
+        gain: &wgpu::Buffer,
+    ) -> Result<Dispatch, GpuError> {
         let Buffers { x, h, .. } = self.buffers;
         let ModelSpec { hidden, norm_eps, .. } = *self.plan.spec;
         Norm { n: hidden, eps: norm_eps, x, residual, gain, h }.dispatch(self.gpu)
@@ -340,7 +357,8 @@ impl Recorder<'_> {
         let heads = heads(spec, layer_spec, &self.plan.sizes);
         let variant = Variant::of(self.gpu);
         let (k_cache, v_cache) = &cache[at];
-        let turns = turns.iter().find(|(rope, _)| *rope == layer_spec.rope).map_or(self.gpu.nothing(), |(_, turns)| turns);
+        let turns =
+            turns.iter().find(|(rope, _)| *rope == layer_spec.rope).map_or(self.gpu.nothing(), |(_, turns)| turns);
         let qk_gain = layer.qk_norm.as_ref();
         let out = attention;
         match phase {
@@ -352,7 +370,7 @@ impl Recorder<'_> {
             Phase::Prefill => {
                 let rope = Rope { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, q };
                 steps.push(rope.dispatch(self.gpu)?);
-                steps.push(Prefill { heads, variant, batch, k_cache, v_cache, q, out }.dispatch(self.gpu)?);
+                steps.push(Prefill { heads, variant, batch, q, k_cache, v_cache, out }.dispatch(self.gpu)?);
             }
         }
         steps.extend(self.project(&layer.attn_output, attention, (y, stride(spec.hidden), 0), tokens)?);

@@ -14,7 +14,6 @@ pub(super) fn dispatch(linear: &Linear<'_>, gpu: &Gpu) -> Result<Dispatch, GpuEr
         Tokens::Rows(rows @ 5..) => (rows.div_ceil(2).min(4), 4),
         Tokens::Rows(rows) => (rows.max(1), 4),
         Tokens::Chunk(_) => (4, 8),
-        Tokens::Outputs(_) => (4, 4),
     };
     let consts = [("ROWS", tokens), ("PAIRS", pairs), ("SIZE", SIZE)];
     let groups = linear.blocks(pairs).div_ceil(SIZE);
@@ -57,7 +56,6 @@ pub(super) mod cases {
             let point = Point { bias: outputs > 1, epilogue, ..point(TensorType::Q4K, 2 * outputs, 512, tokens) };
             cases.push(point.case("linear_rows", over));
         }
-        cases.push(point(TensorType::Q8_0, 100, 576, 3).case("linear_rows", Over::Outputs));
         cases
     }
 }

@@ -7,8 +7,8 @@ pub mod attend;
 pub mod attend_combine;
 pub mod attend_prefill;
 pub mod calibrate;
-pub mod embed;
 pub mod elementary;
+pub mod embed;
 pub mod finish;
 pub mod glu;
 #[cfg(any(test, feature = "grid"))]

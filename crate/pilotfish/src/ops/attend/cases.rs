@@ -215,7 +215,7 @@ impl Bench {
         tokens: &Tokens,
         splits: u32,
     ) -> Result<Comparison, GpuError> {
-        let shape = StepShape { tokens: tokens.len() as u32, outputs: 1, splits };
+        let shape = StepShape { tokens: tokens.len() as u32, splits };
         let mut encoder = gpu.encoder();
         let ran = record(&mut encoder, dispatches.iter().map(|dispatch| (dispatch, shape)), None);
         gpu.submit(encoder);
