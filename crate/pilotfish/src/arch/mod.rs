@@ -34,3 +34,5 @@ pub fn families() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_files;
