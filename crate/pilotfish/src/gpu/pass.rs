@@ -24,8 +24,8 @@ pub enum Extent {
     Tokens(u32),
     /// One workgroup per so many outputs of the batch, rounded up.
     Outputs(u32),
-    /// One workgroup per so many splits, rounded up.
-    Splits(u32),
+    /// One workgroup per split.
+    Splits,
     /// So many workgroups where there is more than one split to be combined, otherwise none.
     IfSplit(u32),
 }
@@ -36,7 +36,7 @@ impl Extent {
             Self::Fixed(n) => n,
             Self::Tokens(per) => shape.tokens.div_ceil(per),
             Self::Outputs(per) => shape.outputs.div_ceil(per),
-            Self::Splits(per) => shape.splits.div_ceil(per),
+            Self::Splits => shape.splits,
             Self::IfSplit(n) => n * u32::from(shape.splits > 1),
         }
     }

@@ -10,7 +10,7 @@
 use super::weights::{GateUp, Layer, Projection, Weights};
 use crate::arch::{self, ModelSpec};
 use crate::gpu::{Binding, Dispatch, Gpu, GpuError, StepShape, Usage, record};
-use crate::ops::attend::{Attend, Heads, MAX_SPLITS, RopeStyle, Variant};
+use crate::ops::attend::{Attend, Heads, RopeStyle, Variant};
 use crate::ops::attend_combine::Combine;
 use crate::ops::attend_prefill::Prefill;
 use crate::ops::embed::Embed;
@@ -64,7 +64,7 @@ impl Sizes {
 
     /// Bytes of the activations of a model of this shape.
     pub fn activation_bytes(&self, spec: &ModelSpec) -> u64 {
-        let widths = [spec.hidden; 3].into_iter().chain([qkv_width(spec), attention_width(spec), spec.ffn, 2 * spec.ffn]);
+        let widths = [spec.hidden; 3].into_iter().chain([qkv_width(spec), attention_width(spec), attention_width(spec), spec.ffn, 2 * spec.ffn]);
         widths.map(|width| u64::from(stride(width)) * 4 * u64::from(self.chunk.max(self.rows))).sum()
     }
 }
@@ -185,6 +185,8 @@ struct Buffers {
     y: wgpu::Buffer,
     /// `[q | k | v]`.
     qkv: wgpu::Buffer,
+    /// Queries, normed and rotated, of a prefill.
+    q: wgpu::Buffer,
     /// Attention's output.
     attention: wgpu::Buffer,
     /// Attention's partial results, one per split.
@@ -207,7 +209,7 @@ impl Buffers {
         let split = weights.layers.iter().any(|layer| matches!(layer.gate_up, GateUp::Split(_)));
         let heads = spec.layers.first().map(|layer| heads(spec, layer, sizes));
         let cache_bytes = heads.map_or(0, |heads| heads.cache_bytes(sizes.rows));
-        let partials = heads.map_or(0, |heads| heads.partials_bytes(sizes.rows, MAX_SPLITS));
+        let partials = heads.map_or(0, |heads| heads.partials_bytes(sizes.rows));
         let turns = |(rope, frequencies): &(arch::Rope, Vec<f32>)| {
             let table = turns(frequencies, rope.magnitude(), sizes.context);
             Ok((*rope, gpu.storage_of("rotation", &table)?))
@@ -218,6 +220,7 @@ impl Buffers {
             h: activation("block input", spec.hidden)?,
             y: activation("block output", spec.hidden)?,
             qkv: activation("qkv", qkv_width(spec))?,
+            q: activation("queries", attention_width(spec))?,
             attention: activation("attention", attention_width(spec))?,
             partials: gpu.buffer("attention partials", partials, Usage::Storage)?,
             ffn: activation("feed forward", spec.ffn)?,
@@ -331,7 +334,7 @@ impl Recorder<'_> {
         steps: &mut Vec<Dispatch>,
     ) -> Result<(), GpuError> {
         let spec = self.plan.spec;
-        let Buffers { h, y, qkv, attention, partials, cache, turns, .. } = self.buffers;
+        let Buffers { h, y, qkv, q, attention, partials, cache, turns, .. } = self.buffers;
         steps.extend(self.project(&layer.qkv, h, (qkv, stride(qkv_width(spec)), 0), tokens)?);
         let layer_spec = &spec.layers[at];
         let heads = heads(spec, layer_spec, &self.plan.sizes);
@@ -344,12 +347,12 @@ impl Recorder<'_> {
             Phase::Decode => {
                 let attend = Attend { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, out, partials };
                 steps.push(attend.dispatch(self.gpu)?);
-                steps.push(Combine { heads, batch, partials, out }.dispatch(self.gpu)?);
+                steps.push(Combine { heads, variant, batch, partials, out }.dispatch(self.gpu)?);
             }
             Phase::Prefill => {
-                let rope = Rope { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, out };
+                let rope = Rope { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, q };
                 steps.push(rope.dispatch(self.gpu)?);
-                steps.push(Prefill { heads, variant, batch, k_cache, v_cache, out }.dispatch(self.gpu)?);
+                steps.push(Prefill { heads, variant, batch, q, k_cache, v_cache, out }.dispatch(self.gpu)?);
             }
         }
         steps.extend(self.project(&layer.attn_output, attention, (y, stride(spec.hidden), 0), tokens)?);
