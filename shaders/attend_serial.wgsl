@@ -1,7 +1,7 @@
 // `attend` for software adapters: an invocation does up to GROUP query heads of a kv head and one split of one token by itself;
 // the lanes of a workgroup are splits, and share the rotated queries: the one barrier.
 //
-// Bindings as in attend.wgsl.
+// Bindings as in attend.wgsl, but what the splits find is always put together by attend_combine.
 #const SIZE = 4
 #const GROUP = 1
 #const GROUPS = 1
@@ -18,8 +18,7 @@ const SPLIT_KEYS: u32 = 8u;
 @group(0) @binding(4) var<storage, read_write> v_cache: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read> turns: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read> qk_gain: array<f32>;
-@group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding(8) var<storage, read_write> partials: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> partials: array<vec4<f32>>;
 
 var<workgroup> q: array<vec4<f32>, GROUP * D4>;
 // Where the sums of this invocation's first head begin in partials, and how far apart its heads' are.
@@ -29,20 +28,24 @@ var<private> apart: u32;
 var<private> last: u32;
 
 @compute @workgroup_size(SIZE)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let kv_head = group.x / GROUPS;
     let first_head = kv_head * RATIO + (group.x % GROUPS) * GROUP;
     let split = group.y * SIZE + lane;
     let token = group.z;
-    let splits = batch[0].z;
+    let splits = min(groups.y * SIZE, MAX_SPLITS);
     let row = batch[1u + token].y;
     let pos = batch[1u + token].z;
-    if pos >= params.context {
+    if pos >= params.context || group.y * SIZE >= MAX_SPLITS {
         return;
     }
     last = min(GROUP, (kv_head + 1u) * RATIO - first_head) - 1u;
-    place = partial_base(token, first_head, splits, split);
-    apart = splits * (D4 + 1u);
+    place = partial_base(token, first_head, split);
+    apart = MAX_SPLITS * (D4 + 1u);
     let qkv_base = token * params.qkv_stride;
     for (var g = 0u; g < GROUP; g++) {
         let base = qkv_base + (first_head + min(g, last)) * HEAD_DIM;
@@ -52,9 +55,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     workgroupBarrier();
-    if split >= splits {
-        return;
-    }
     let cache = cache_base(row, kv_head);
     let lowest = first_key(pos);
     let per_split = max((pos + splits - lowest) / splits, SPLIT_KEYS);
@@ -70,13 +70,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     for (var g = 0u; g <= last; g++) {
-        if splits == 1u {
-            for (var p = 0u; p < params.d4; p++) {
-                out[token * params.out_stride / 4u + (first_head + g) * D4 + p] = partials[place + g * apart + p] / total[g];
-            }
-        } else {
-            partials[place + g * apart + D4] = vec4(largest[g], total[g], 0.0, 0.0);
-        }
+        partials[place + g * apart + D4] = vec4(largest[g], total[g], f32(splits), 0.0);
     }
 }
 

@@ -20,8 +20,8 @@ pub enum Extent {
     Fixed(u32),
     /// One workgroup per so many tokens of the batch, rounded up.
     Tokens(u32),
-    /// One workgroup per so many splits, rounded up.
-    Splits(u32),
+    /// One workgroup per split.
+    Splits,
     /// So many workgroups where there is more than one split to be combined, otherwise none.
     IfSplit(u32),
 }
@@ -31,7 +31,7 @@ impl Extent {
         match self {
             Self::Fixed(n) => n,
             Self::Tokens(per) => shape.tokens.div_ceil(per),
-            Self::Splits(per) => shape.splits.div_ceil(per),
+            Self::Splits => shape.splits,
             Self::IfSplit(n) => n * u32::from(shape.splits > 1),
         }
     }

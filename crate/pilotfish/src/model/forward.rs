@@ -10,7 +10,7 @@
 use super::weights::{GateUp, Layer, Projection, Weights};
 use crate::arch::{self, ModelSpec};
 use crate::gpu::{Binding, Dispatch, Gpu, GpuError, StepShape, Usage, record};
-use crate::ops::attend::{Attend, Heads, MAX_SPLITS, RopeStyle, Variant};
+use crate::ops::attend::{Attend, Heads, RopeStyle, Variant};
 use crate::ops::attend_combine::Combine;
 use crate::ops::attend_prefill::Prefill;
 use crate::ops::embed::Embed;
@@ -40,7 +40,7 @@ pub struct BatchToken {
 /// A batch as the kernels read it: the header, then the tokens.
 pub fn batch_words(tokens: &[BatchToken]) -> Vec<BatchToken> {
     let n = tokens.len() as u32;
-    let header = BatchToken { id: n, row: n, position: 1, pad: 0 };
+    let header = BatchToken { id: n, row: 0, position: 0, pad: 0 };
     std::iter::once(header).chain(tokens.iter().copied()).collect()
 }
 
@@ -217,7 +217,7 @@ impl Buffers {
         let split = weights.layers.iter().any(|layer| matches!(layer.gate_up, GateUp::Split(_)));
         let heads = spec.layers.first().map(|layer| heads(spec, layer, sizes));
         let cache_bytes = heads.map_or(0, |heads| heads.cache_bytes(sizes.rows));
-        let partials = heads.map_or(0, |heads| heads.partials_bytes(sizes.rows, MAX_SPLITS));
+        let partials = heads.map_or(0, |heads| heads.partials_bytes(sizes.rows));
         let turns = |(rope, frequencies): &(arch::Rope, Vec<f32>)| {
             let table = turns(frequencies, rope.magnitude(), sizes.context);
             Ok((*rope, gpu.storage_of("rotation", &table)?))
@@ -365,7 +365,7 @@ impl Recorder<'_> {
             Phase::Decode => {
                 let attend = Attend { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, out, partials };
                 steps.push(attend.dispatch(self.gpu)?);
-                steps.push(Combine { heads, batch, partials, out }.dispatch(self.gpu)?);
+                steps.push(Combine { heads, variant, batch, partials, out }.dispatch(self.gpu)?);
             }
             Phase::Prefill => {
                 let rope = Rope { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, q };

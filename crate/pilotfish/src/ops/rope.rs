@@ -13,7 +13,7 @@ pub struct Rope<'a> {
     pub heads: Heads,
     /// [`Variant::of`] the GPU, unless a test wants the other.
     pub variant: Variant,
-    /// The batch: `(tokens, rows, splits, 0)`, then `(id, row, pos, 0)` of each token. Its `at` is not looked at.
+    /// The batch: `(tokens, ...)`, then `(id, row, pos, 0)` of each token. Its `at` is not looked at.
     pub batch: Binding<'a>,
     /// Projections, see [`Heads`]. They are left as they are.
     pub qkv: &'a wgpu::Buffer,
