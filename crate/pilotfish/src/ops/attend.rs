@@ -10,7 +10,7 @@ pub(super) mod cases;
 
 /// Query heads that a workgroup, or an invocation by itself, does at most: a key and a value are read once for all of them.
 const GROUP: u32 = 4;
-/// Invocations in a workgroup where each does a part of a split by itself: SwiftShader runs four at once.
+/// Invocations in a workgroup where each does a split by itself: `SwiftShader` runs four at once.
 const SERIAL_SPLITS: u32 = 4;
 /// Positions that make a split worth its workgroup.
 const SPLIT_KEYS: u32 = 128;
@@ -222,8 +222,8 @@ impl Attend<'_> {
 
 /// How many splits suit a step whose furthest position is `max_pos`.
 ///
-/// A GPU needs enough workgroups to hide its latency. On a CPU each split is a workgroup of four, of which one or two fill a
-/// few cores (measured on SwiftShader with two).
+/// A GPU needs enough workgroups to hide its latency. On a CPU each of these is a workgroup of four splits, and one or two fill a
+/// few cores (measured on `SwiftShader` with two).
 pub fn splits(max_pos: u32, software: bool) -> u32 {
     if software {
         return if max_pos < 256 { 1 } else { 2 };
