@@ -34,6 +34,11 @@ impl Engine {
         serde_json::json!(self.0.info()).to_string()
     }
 
+    /// Makes the GPU's queue look at what has finished; for browsers that would otherwise look rarely.
+    pub fn nudge(&self) {
+        self.0.gpu().nudge();
+    }
+
     /// Loads a GGUF file. `progress({"phase":"upload","done":..,"total":..})` gets JSON and answers false to abort.
     pub async fn load(&self, source: JsSource, progress: js_sys::Function) -> Result<Model, JsValue> {
         let mut source = Source::new(source);

@@ -45,7 +45,8 @@ impl Model {
 
     /// What the chat template makes of `messages` (JSON, `[{"role", "content"}]`), up to the assistant's turn.
     pub fn chat(&self, messages: &str) -> Result<String, JsValue> {
-        let messages: Vec<Message> = serde_json::from_str(messages).map_err(|error| bad_argument("messages", &error))?;
+        let messages: Vec<Message> =
+            serde_json::from_str(messages).map_err(|error| bad_argument("messages", &error))?;
         self.0.chat.render(&messages, true).map_err(|error| engine_error(error.into()))
     }
 }

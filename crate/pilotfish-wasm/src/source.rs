@@ -59,9 +59,7 @@ impl ByteSource for Source {
                 bytes.copy_to(into);
                 Ok(())
             }
-            Ok(bytes) => {
-                Err(SourceError::Short { offset, found: bytes.length() as usize, expected: into.len() })
-            }
+            Ok(bytes) => Err(SourceError::Short { offset, found: bytes.length() as usize, expected: into.len() }),
             Err(thrown) => {
                 self.thrown = Some(from_callback(thrown));
                 Err(SourceError::Read { offset, length: into.len(), message: "the page's reader threw".into() })

@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use common::{engine, fixture, ids, load, run, wait};
 use pilotfish::Error;
-use pilotfish::engine::{Engine, Guide, GuideKind, Model, NamedFilter, Prompt, Session, SessionOptions, SessionPlan, score};
+use pilotfish::engine::{
+    Engine, Guide, GuideKind, Model, NamedFilter, Prompt, Session, SessionOptions, SessionPlan, score,
+};
 use pilotfish::guidance::{FilterKind, Sampling};
 
 const BASE: &str = "tiny-llama-q4_1.gguf";
@@ -117,7 +119,8 @@ fn a_guide_with_another_vocabulary_is_refused() {
     let base = load(&engine, BASE);
     let other = load(&engine, "tiny-gemma3-q8_0.gguf");
     let mut options = text("One");
-    options.guides = vec![Guide { name: "other".into(), weight: 1.0, kind: GuideKind::Model { model: 0, prompt: None } }];
+    options.guides =
+        vec![Guide { name: "other".into(), weight: 1.0, kind: GuideKind::Model { model: 0, prompt: None } }];
     assert_eq!(start(&engine, &base, &[other], &options), "session.vocabulary");
 }
 

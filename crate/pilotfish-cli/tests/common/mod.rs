@@ -9,14 +9,14 @@ use serde_json::Value;
 
 /// A finished run.
 #[derive(Debug)]
-pub struct Run {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs the program. The kernels' shape is fixed, so that no run measures.
-pub fn pilotfish<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
+pub(crate) fn pilotfish<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
     let Output { status, stdout, stderr } =
         command().args(args).output().unwrap_or_else(|error| panic!("pilotfish does not start: {error}"));
     let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
@@ -24,7 +24,7 @@ pub fn pilotfish<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
 }
 
 /// The program, to be given arguments.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pilotfish"));
     command.args(["--matvec", "rows"]);
     command
@@ -33,19 +33,19 @@ pub fn command() -> Command {
 impl Run {
     /// The JSON of a run that went well.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self.json_whatever_the_code()
     }
 
     #[track_caller]
-    pub fn json_whatever_the_code(&self) -> Value {
+    pub(crate) fn json_whatever_the_code(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {} {}", self.stdout, self.stderr))
     }
 
     /// Checks that the run was refused with this exit code and error code, on stderr and, if it is there, in the JSON.
     #[track_caller]
-    pub fn refused(&self, exit: i32, code: &str) -> &Self {
+    pub(crate) fn refused(&self, exit: i32, code: &str) -> &Self {
         assert_eq!(self.code, Some(exit), "{} {}", self.stdout, self.stderr);
         assert!(self.stderr.contains(&format!("error[{code}]: ")), "{}", self.stderr);
         if !self.stdout.is_empty() {
@@ -58,37 +58,37 @@ impl Run {
 
     /// Checks a part of stderr.
     #[track_caller]
-    pub fn says(&self, part: &str) -> &Self {
+    pub(crate) fn says(&self, part: &str) -> &Self {
         assert!(self.stderr.contains(part), "`{part}` is not in: {}", self.stderr);
         self
     }
 }
 
 /// A file of the repository's `tests` folder.
-pub fn repository(path: &str) -> PathBuf {
+pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(path)
 }
 
 /// A tiny model, `FAMILY-FORMAT`.
-pub fn tiny(name: &str) -> String {
+pub(crate) fn tiny(name: &str) -> String {
     let path = repository("fixtures/tiny").join(format!("tiny-{name}.gguf"));
     path.to_str().expect("the path is UTF-8").to_owned()
 }
 
 /// A file with this content, by a name of its own.
-pub fn file(name: &str, content: impl AsRef<[u8]>) -> String {
+pub(crate) fn file(name: &str, content: impl AsRef<[u8]>) -> String {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, content).expect("the target folder can be written");
     path.to_str().expect("the path is UTF-8").to_owned()
 }
 
 /// Words of a line, for commands whose arguments hold no spaces.
-pub fn words(line: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split_whitespace()
 }
 
 /// The ids in a JSON array.
 #[track_caller]
-pub fn ids(value: &Value) -> Vec<u64> {
+pub(crate) fn ids(value: &Value) -> Vec<u64> {
     value.as_array().expect("an array").iter().map(|id| id.as_u64().expect("an id")).collect()
 }

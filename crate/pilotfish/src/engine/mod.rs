@@ -37,8 +37,8 @@ pub use options::{Guide, GuideKind, NamedFilter, SessionOptions};
 pub use rows::{MAX_ROWS, Row, Rows};
 pub use score::{Scores, each_logits, highest, logsumexp, score};
 pub use session::{
-    CANDIDATES, Candidate, LogProbs, PrefillProgress, RowInfo, Session, SessionInfo, SessionMemory,
-    SessionPlan, Step, Stop,
+    CANDIDATES, Candidate, LogProbs, PrefillProgress, RowInfo, Session, SessionInfo, SessionMemory, SessionPlan, Step,
+    Stop,
 };
 
 use crate::Result;
@@ -99,7 +99,11 @@ impl Engine {
     }
 
     /// Loads a GGUF file. `progress` answers `false` to abort.
-    pub async fn load(&self, source: &mut impl ByteSource, progress: impl FnMut(LoadProgress) -> bool) -> Result<Model> {
+    pub async fn load(
+        &self,
+        source: &mut impl ByteSource,
+        progress: impl FnMut(LoadProgress) -> bool,
+    ) -> Result<Model> {
         Model::load(&self.gpu, source, progress).await
     }
 

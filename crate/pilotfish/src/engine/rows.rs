@@ -65,7 +65,8 @@ impl Rows {
                     terms.extend([(with, 1.0), (against, -1.0)]);
                 }
                 GuideKind::Model { model, prompt: own } => {
-                    let guide_model = models.get(*model).ok_or(Error::GuideModel { index: *model, given: models.len() })?;
+                    let guide_model =
+                        models.get(*model).ok_or(Error::GuideModel { index: *model, given: models.len() })?;
                     if let Some(difference) = vocabulary_difference(&base.tokenizer, &guide_model.tokenizer) {
                         return Err(Error::Vocabulary { guide: guide.name.clone(), difference: Box::new(difference) });
                     }

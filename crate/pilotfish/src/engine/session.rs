@@ -163,7 +163,8 @@ impl SessionPlan {
         let mut used: Vec<usize> = rows.rows.iter().map(|row| row.model).collect();
         used.dedup();
         let in_use = || used.iter().map(|index| pick(base, models, *index));
-        let context = context(&rows, options, in_use().map(|model| model.spec.context_length).min().unwrap_or_default())?;
+        let context =
+            context(&rows, options, in_use().map(|model| model.spec.context_length).min().unwrap_or_default())?;
         let vocab = in_use().map(Model::vocab).min().unwrap_or_default();
         let vocab_stride = stride(in_use().map(|model| model.spec.n_vocab).max().unwrap_or_default());
         options.sampling.validate(vocab)?;
@@ -252,32 +253,43 @@ impl Session {
             let first_row = rows.rows.iter().position(|row| row.model == *index).unwrap_or_default() as u32;
             let Model { spec, weights, .. } = pick(&base, models, *index);
             let sizes = rows.sizes(*index, context, engine.chunk());
-            let forward = Forward::new(&gpu, &ForwardPlan {
-                spec,
-                weights,
-                sizes,
-                decode_batch: Binding { at: 0, buffer: &batches, range: Some((at as u64 * BATCH_STRIDE, BATCH_STRIDE)) },
-                logits: Logits { buffer: &logits, stride: vocab_stride, first_row },
-                score_logits: None,
-                shape: engine.shape,
-            })?;
+            let forward = Forward::new(
+                &gpu,
+                &ForwardPlan {
+                    spec,
+                    weights,
+                    sizes,
+                    decode_batch: Binding {
+                        at: 0,
+                        buffer: &batches,
+                        range: Some((at as u64 * BATCH_STRIDE, BATCH_STRIDE)),
+                    },
+                    logits: Logits { buffer: &logits, stride: vocab_stride, first_row },
+                    score_logits: None,
+                    shape: engine.shape,
+                },
+            )?;
             sets.push(Set { model: *index, forward, rows: sizes.rows });
         }
 
-        let mixer = Mixer::new(&gpu, &MixerPlan {
-            vocab,
-            vocab_stride,
-            logits: &logits,
-            rows: rows.rows.len(),
-            rule: &rule,
-            sampling: &options.sampling,
-            report: std::iter::once(0).chain(rows.guides.iter().map(|guide| guide.terms[0].0)).collect(),
-            candidates: CANDIDATES.min(vocab),
-            batches: &batches,
-            batch_offsets: (0..used.len() as u64).map(|at| at * BATCH_STRIDE).collect(),
-            slots: MAX_IN_FLIGHT,
-        })?;
-        let readbacks = (0..MAX_IN_FLIGHT).map(|_| gpu.readback("telemetry", mixer.slot_bytes())).collect::<Result<_, _>>()?;
+        let mixer = Mixer::new(
+            &gpu,
+            &MixerPlan {
+                vocab,
+                vocab_stride,
+                logits: &logits,
+                rows: rows.rows.len(),
+                rule: &rule,
+                sampling: &options.sampling,
+                report: std::iter::once(0).chain(rows.guides.iter().map(|guide| guide.terms[0].0)).collect(),
+                candidates: CANDIDATES.min(vocab),
+                batches: &batches,
+                batch_offsets: (0..used.len() as u64).map(|at| at * BATCH_STRIDE).collect(),
+                slots: MAX_IN_FLIGHT,
+            },
+        )?;
+        let readbacks =
+            (0..MAX_IN_FLIGHT).map(|_| gpu.readback("telemetry", mixer.slot_bytes())).collect::<Result<_, _>>()?;
         gpu.flush().await?;
 
         let info = SessionInfo {
@@ -397,7 +409,7 @@ impl Session {
     fn step_dispatches(&self) -> impl Iterator<Item = (&crate::gpu::Dispatch, StepShape)> {
         let splits = attend::splits(self.longest_prompt + self.submitted, self.gpu.info().software);
         let forwards = self.sets.iter().flat_map(move |set| {
-            let shape = StepShape { tokens: set.rows, outputs: set.rows, splits };
+            let shape = StepShape { tokens: set.rows, splits };
             set.forward.decode.iter().map(move |dispatch| (dispatch, shape))
         });
         forwards.chain(self.mixer.dispatches().map(|dispatch| (dispatch, StepShape::default())))
@@ -481,8 +493,14 @@ impl Session {
         for (at, set) in self.sets.iter().enumerate() {
             let mut tokens = Vec::new();
             let mut last = Vec::new();
-            for (row, ids) in self.rows.rows.iter().filter(|row| row.model == set.model).map(|row| &row.ids).enumerate() {
-                let token = |position: usize| BatchToken { id: ids[position], row: row as u32, position: position as u32, pad: 0 };
+            for (row, ids) in self.rows.rows.iter().filter(|row| row.model == set.model).map(|row| &row.ids).enumerate()
+            {
+                let token = |position: usize| BatchToken {
+                    id: ids[position],
+                    row: row as u32,
+                    position: position as u32,
+                    pad: 0,
+                };
                 tokens.extend((0..ids.len() - 1).map(token));
                 last.push(token(ids.len() - 1));
             }

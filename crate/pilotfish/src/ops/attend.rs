@@ -8,8 +8,10 @@ use crate::gpu::{Binding, Dispatch, Extent, Gpu, GpuError};
 #[cfg(any(test, feature = "grid"))]
 pub(super) mod cases;
 
-/// Query heads that one workgroup does at most: their sums are in registers, their scores in workgroup memory.
+/// Query heads that a workgroup, or an invocation by itself, does at most: a key and a value are read once for all of them.
 const GROUP: u32 = 4;
+/// Splits in a workgroup where each invocation does one by itself. SwiftShader runs four invocations at once.
+const SERIAL_SPLITS: u32 = 4;
 /// Positions that make a split worth its workgroup.
 const SPLIT_KEYS: u32 = 128;
 /// The most splits [`splits`] asks for.
@@ -81,7 +83,8 @@ pub(super) struct Params {
     scale: f32,
     soft_cap: f32,
     eps: f32,
-    pad: [u32; 3],
+    d4: u32,
+    pad: [u32; 2],
 }
 
 impl Heads {
@@ -130,7 +133,8 @@ impl Heads {
             scale: self.scale,
             soft_cap: self.soft_cap.unwrap_or(0.0),
             eps: self.qk_norm.unwrap_or(0.0),
-            pad: [0; 3],
+            d4: self.head_dim / 4,
+            pad: [0; 2],
         }
     }
 
@@ -151,6 +155,12 @@ impl Heads {
     fn ratio(&self) -> u32 {
         self.n_heads / self.n_kv_heads
     }
+
+    /// In how many groups the query heads of a kv head are done, and how many are in a group (the last may have fewer).
+    pub(super) fn groups(&self) -> (u32, u32) {
+        let groups = self.ratio().div_ceil(GROUP);
+        (groups, self.ratio().div_ceil(groups))
+    }
 }
 
 /// What [`attend`] reads and writes. The token's own key and value are rotated and stored by the same kernel.
@@ -162,7 +172,7 @@ pub struct Attend<'a> {
     pub heads: Heads,
     /// [`Variant::of`] the GPU, unless a test wants the other.
     pub variant: Variant,
-    /// The batch: `(tokens, outputs, splits, 0)`, then `(id, row, pos, 0)` of each token. Its `at` is not looked at.
+    /// The batch: `(tokens, rows, splits, 0)`, then `(id, row, pos, 0)` of each token. Its `at` is not looked at.
     pub batch: Binding<'a>,
     /// Projections, see [`Heads`].
     pub qkv: &'a wgpu::Buffer,
@@ -176,7 +186,7 @@ pub struct Attend<'a> {
     pub qk_gain: Option<&'a wgpu::Buffer>,
     /// `[tokens, stride(n_heads head_dim)]`, written where there is one split.
     pub out: &'a wgpu::Buffer,
-    /// [`Heads::partials_bytes`], written where there are more: then [`super::attend_combine`] writes `out`.
+    /// [`Heads::partials_bytes`], where there are more: then [`super::attend_combine`] writes `out`.
     pub partials: &'a wgpu::Buffer,
 }
 
@@ -196,23 +206,24 @@ impl Attend<'_> {
             Binding::whole(7, self.out),
             Binding::whole(8, self.partials),
         ];
-        let (kernel, own, in_x) = match self.variant {
-            Variant::Workgroup => {
-                let groups = heads.ratio().div_ceil(GROUP);
-                let own = vec![("SIZE", 128), ("GROUP", heads.ratio().div_ceil(groups)), ("GROUPS", groups)];
-                ("attend", own, heads.n_kv_heads * groups)
-            }
-            Variant::Serial => ("attend_serial", vec![("SIZE", 4)], heads.n_heads.div_ceil(4)),
+        let (kernel, size, splits) = match self.variant {
+            Variant::Workgroup => ("attend", 128, 1),
+            Variant::Serial => ("attend_serial", SERIAL_SPLITS, SERIAL_SPLITS),
         };
-        let count = [Extent::Fixed(in_x), Extent::Splits, Extent::Tokens(1)];
-        Dispatch::new(gpu, kernel, &[], &heads.consts(&own), &bindings, count)
+        let (groups, group) = heads.groups();
+        let consts = heads.consts(&[("SIZE", size), ("GROUP", group), ("GROUPS", groups)]);
+        let count = [Extent::Fixed(heads.n_kv_heads * groups), Extent::Splits(splits), Extent::Tokens(1)];
+        Dispatch::new(gpu, kernel, &[], &consts, &bindings, count)
     }
 }
 
-/// How many splits suit a step whose furthest position is `max_pos`.
+/// How many splits suit a step whose furthest position is `max_pos`; never more than [`MAX_SPLITS`].
+///
+/// A CPU needs them to fill its lanes and cores: there, four is as good as eight up to some hundreds of positions (measured on
+/// SwiftShader with two cores). A GPU needs enough workgroups to hide its latency.
 pub fn splits(max_pos: u32, software: bool) -> u32 {
     if software {
-        return 1;
+        return if max_pos < 256 { SERIAL_SPLITS } else { 2 * SERIAL_SPLITS };
     }
     max_pos.saturating_add(1).div_ceil(SPLIT_KEYS).clamp(1, MAX_SPLITS)
 }

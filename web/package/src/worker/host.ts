@@ -18,6 +18,7 @@ import {
   sessionJson,
   step,
 } from './convert.js';
+import { nudgeWhile } from './nudge.js';
 import { blobReader } from './reader.js';
 import type { Surface, WasmEngine, WasmModel, WasmSession } from './surface.js';
 
@@ -101,6 +102,7 @@ export class Host {
       surface.on_panic((message) => this.crash(new PilotfishError('internal', `the engine panicked: ${message}`)));
       const { engine, adapter } = await this.#around.open(surface, params);
       this.#engine = { surface, memory, engine };
+      nudgeWhile(() => !this.#crashed && this.#calls.size > 0, engine);
       return engineInfo(engine.info(), adapter);
     },
 

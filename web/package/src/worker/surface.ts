@@ -17,6 +17,8 @@ export interface WasmModel {
 
 export interface WasmEngine {
   info(): string;
+  /** An empty submit: see `nudge.ts`. */
+  nudge(): void;
   load(source: ByteSource, progress: WireProgress): Promise<WasmModel>;
   free(): void;
 }

@@ -134,8 +134,9 @@ fn prefill(name: String, heads: Heads, variant: Variant, tokens: Tokens) -> Case
             let (k_cache, v_cache, out) = (&bench.k.1, &bench.v.1, &bench.out);
             let qk_gain = heads.qk_norm.map(|_| &bench.qk_gain.1);
             let (qkv, turns) = (&bench.qkv.1, &bench.turns);
-            let rope = Rope { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, out }.dispatch(gpu)?;
-            let attend = Prefill { heads, variant, batch, k_cache, v_cache, out }.dispatch(gpu)?;
+            let rope =
+                Rope { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, q: &bench.q }.dispatch(gpu)?;
+            let attend = Prefill { heads, variant, batch, q: &bench.q, k_cache, v_cache, out }.dispatch(gpu)?;
             bench.compare(gpu, &[rope, attend], &tokens, 1).await
         })
     })
@@ -151,6 +152,7 @@ struct Bench {
     qk_gain: (Vec<f32>, wgpu::Buffer),
     k: (Vec<f32>, wgpu::Buffer),
     v: (Vec<f32>, wgpu::Buffer),
+    q: wgpu::Buffer,
     out: wgpu::Buffer,
     partials: wgpu::Buffer,
 }
@@ -195,6 +197,7 @@ impl Bench {
             qk_gain: (qk_gain.clone(), gpu.storage_of("qk gain", &qk_gain)?),
             k: (k.clone(), gpu.storage_of("k", &packed(&k))?),
             v: (v.clone(), gpu.storage_of("v", &packed(&v))?),
+            q: gpu.storage_of("q", &vec![f32::NAN; out])?,
             out: gpu.storage_of("out", &vec![0.0f32; out])?,
             partials: gpu.storage_of(
                 "partials",
@@ -212,7 +215,7 @@ impl Bench {
         tokens: &Tokens,
         splits: u32,
     ) -> Result<Comparison, GpuError> {
-        let shape = StepShape { tokens: tokens.len() as u32, outputs: 1, splits };
+        let shape = StepShape { tokens: tokens.len() as u32, splits };
         let mut encoder = gpu.encoder();
         let ran = record(&mut encoder, dispatches.iter().map(|dispatch| (dispatch, shape)), None);
         gpu.submit(encoder);
