@@ -14,8 +14,15 @@ const tiny = join(root, 'tests/fixtures/tiny');
 const models = readdirSync(tiny)
   .filter((name) => name.endsWith('.gguf'))
   .map((name) => name.slice(0, -'.gguf'.length));
+/** Compiling a format's kernels takes Firefox ten seconds here; the grid runs all of them there. */
+const ofEachFamily = models.filter((model, at) => at === 0 || family(model) !== family(models[at - 1] ?? ''));
 /** A file large enough to be cut in the middle. */
 const large = Buffer.concat([readFileSync(join(tiny, 'tiny-llama-q4_1.gguf')), randomBytes(3_000_000)]);
+
+/** @param {string} model */
+function family(model) {
+  return model.split('-')[1];
+}
 
 /** @param {number[]} logits */
 function logSoftmax(logits) {
@@ -80,7 +87,7 @@ for (const name of chosenBrowsers) {
       test.diagnostic(`${name}: ${info.matvec}, ${info.features.join(', ')}`);
     });
 
-    for (const model of models) {
+    for (const model of name === 'firefox' ? ofEachFamily : models) {
       it(`computes ${model} as the reference does`, async () => {
         const { cases } = JSON.parse(readFileSync(join(tiny, `${model}.json`), 'utf8'));
         const found = await page.evaluate(
@@ -88,9 +95,17 @@ for (const name of chosenBrowsers) {
             const here = /** @type {any} */ (globalThis);
             const loaded = await here.pf.load(`/fixtures/tiny/${model}.gguf`, { cache: false });
             const steps = [];
-            for (const ids of prompts) {
+            for (const whole of prompts) {
+              // Some fixtures have rows without a token, which is no input: the part before it still is.
+              const end = whole.findIndex((/** @type {number} */ id) => id >= loaded.info.nVocab);
+              const ids = end < 0 ? whole : whole.slice(0, end);
+              if (ids.length === 0) {
+                steps.push(null);
+                continue;
+              }
               const session = await loaded.session({ ids, temperature: 0, maxTokens: 1 });
-              steps.push((await here.readAll(session))[0]);
+              const [step] = await here.readAll(session);
+              steps.push({ step, at: ids.length - 1, nVocab: loaded.info.nVocab });
               await session.dispose();
             }
             await loaded.dispose();
@@ -98,10 +113,12 @@ for (const name of chosenBrowsers) {
           },
           { model, prompts: cases.map((/** @type {any} */ one) => one.ids) },
         );
+        assert.ok(found.some((one) => one !== null));
         for (const [index, { name: which, logits }] of cases.entries()) {
+          if (found[index] === null) continue;
+          const { step, at, nVocab } = /** @type {any} */ (found[index]);
           /** @type {Record<number, number>} by token id */
-          const wanted = logSoftmax(logits.at(-1));
-          const step = found[index];
+          const wanted = logSoftmax(logits[at].slice(0, nVocab));
           const best = Math.max(...Object.values(wanted));
           assert.ok(best - (wanted[step.id] ?? Number.NaN) < 0.02, `${which}: ${step.id} is the likeliest`);
           for (const candidate of step.candidates) {
