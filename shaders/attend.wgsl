@@ -1,11 +1,11 @@
 // Attention of one token per row over its cache, split among workgroups, for GPUs.
 //
-// batch [1 + tokens]                     (tokens, outputs, splits, 0), then (id, row, pos, 0) of each token
+// batch [1 + tokens]                     (tokens, ...), then (id, row, pos, 0) of each token
 // qkv [tokens, qkv_stride]               projections: query heads, key heads, value heads
 // k_cache, v_cache                       f16, see heads.wgsl; the token's own key and value are written at `pos`
 // turns, qk_gain                         see rotate.wgsl
 // out [tokens, out_stride]               written where there is one split
-// partials [tokens, heads, splits, HEAD_DIM + 4]   otherwise: weighted values, then (largest score, sum of weights, 0, 0)
+// partials [tokens, heads, MAX_SPLITS, HEAD_DIM + 4]   otherwise, for attend_combine; see heads.wgsl
 //
 // A workgroup does one token, up to GROUP query heads that share a kv head (so that its keys and values are read once), and
 // one split of the positions, CHUNK at a time: lanes in fours take a key, then a lane a score, then a lane four dimensions of
@@ -30,8 +30,8 @@ const SPLIT_KEYS: u32 = 32u;
 @group(0) @binding(4) var<storage, read_write> v_cache: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read> turns: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read> qk_gain: array<f32>;
-@group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding(8) var<storage, read_write> partials: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> partials: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> out: array<vec4<f32>>;
 
 var<workgroup> q: array<vec4<f32>, GROUP * D4>;
 var<workgroup> own_k: array<vec2<u32>, D4>;
@@ -41,13 +41,17 @@ var<workgroup> weights: array<f32, GROUP * CHUNK>;
 var<workgroup> folded: array<f32, GROUP * FOLDS>;
 
 @compute @workgroup_size(SIZE)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let token = group.z;
-    let splits = batch[0].z;
+    let splits = min(groups.y, MAX_SPLITS);
     let row = batch[1u + token].y;
     let pos = batch[1u + token].z;
     // A step in flight past the end of the context: nobody reads what it makes.
-    if pos >= params.context {
+    if pos >= params.context || group.y >= MAX_SPLITS {
         return;
     }
     let kv_head = group.x / GROUPS;
@@ -207,13 +211,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if splits == 1u {
             out[token * params.out_stride / 4u + (first_head + g) * D4 + i % D4] = value / all_phases(g);
         } else {
-            partials[partial_base(token, first_head + g, splits, group.y) + i % D4] = value;
+            partials[partial_base(token, first_head + g, group.y) + i % D4] = value;
         }
     }
     if splits > 1u && lane == 0u {
         for (var g = 0u; g < heads; g++) {
-            let at = partial_base(token, first_head + g, splits, group.y) + D4;
-            partials[at] = vec4(largest[g], all_phases(g), 0.0, 0.0);
+            let at = partial_base(token, first_head + g, group.y) + D4;
+            partials[at] = vec4(largest[g], all_phases(g), f32(splits), 0.0);
         }
     }
 }

@@ -13,11 +13,11 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
     let token = group.y;
-    let splits = batch[0].z;
     if lane >= D4 || batch[1u + token].z >= params.context {
         return;
     }
-    let base = partial_base(token, head, splits, 0u);
+    let base = partial_base(token, head, 0u);
+    let splits = u32(partials[base + D4].z);
     var largest = NEVER;
     for (var split = 0u; split < splits; split++) {
         largest = max(largest, partials[base + split * (D4 + 1u) + D4].x);

@@ -2,7 +2,8 @@
 //
 // batch [1 + tokens]          (tokens, ...), then (id, row, pos, 0) of each token: neighbours of one row are consecutive
 // k_cache, v_cache            f16, see heads.wgsl; they hold the chunk's keys and values
-// out [tokens, out_stride]    rotated queries in, attention out
+// queries [tokens, out_stride]    rotated
+// out [tokens, out_stride]
 //
 // A workgroup does one head of QUERIES tokens, row by row, KEYS positions at a time. A lane takes, in turn: four queries and a
 // PARTS-th of a key's dimensions (scores); one query and some keys (online softmax); four queries and four dimensions (sums).
@@ -18,9 +19,10 @@ const ROW: u32 = D4 + 1u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> batch: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> k_cache: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read> v_cache: array<vec2<u32>>;
-@group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> k_cache: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read> v_cache: array<vec2<u32>>;
+@group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
 
 var<workgroup> q: array<vec4<f32>, QUERIES * ROW>;
 var<workgroup> tile: array<vec2<u32>, KEYS * ROW>;
@@ -41,7 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = lane; i < QUERIES * D4; i += SIZE) {
         var value = vec4(0.0);
         if i / D4 < n {
-            value = out[place + i / D4 * (params.out_stride / 4u) + i % D4] * params.scale;
+            value = queries[place + i / D4 * (params.out_stride / 4u) + i % D4] * params.scale;
         }
         q[i / D4 * ROW + i % D4] = value;
     }

@@ -1,9 +1,13 @@
-// `attend` for software adapters: an invocation does one head and one split of one token by itself, without barriers.
+// `attend` for software adapters: an invocation does up to GROUP query heads of a kv head and one split of one token by itself;
+// the lanes of a workgroup are splits, and share the rotated queries: the one barrier.
 //
-// Bindings as in attend.wgsl.
+// Bindings as in attend.wgsl, but what the splits find is always put together by attend_combine.
 #const SIZE = 4
+#const GROUP = 1
+#const GROUPS = 1
 #import heads
 #import rotate
+#import serial
 // Fewer keys than this are not worth a split of their own.
 const SPLIT_KEYS: u32 = 8u;
 
@@ -14,8 +18,104 @@ const SPLIT_KEYS: u32 = 8u;
 @group(0) @binding(4) var<storage, read_write> v_cache: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read> turns: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read> qk_gain: array<f32>;
-@group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding(8) var<storage, read_write> partials: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> partials: array<vec4<f32>>;
+
+var<workgroup> q: array<vec4<f32>, GROUP * D4>;
+// Where the sums of this invocation's first head begin in partials, and how far apart its heads' are.
+var<private> place: u32;
+var<private> apart: u32;
+// The last of its heads: where GROUP is more than are left, the others repeat it.
+var<private> last: u32;
+
+@compute @workgroup_size(SIZE)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let kv_head = group.x / GROUPS;
+    let first_head = kv_head * RATIO + (group.x % GROUPS) * GROUP;
+    let split = group.y * SIZE + lane;
+    let token = group.z;
+    let splits = min(groups.y * SIZE, MAX_SPLITS);
+    let row = batch[1u + token].y;
+    let pos = batch[1u + token].z;
+    if pos >= params.context || group.y * SIZE >= MAX_SPLITS {
+        return;
+    }
+    last = min(GROUP, (kv_head + 1u) * RATIO - first_head) - 1u;
+    place = partial_base(token, first_head, split);
+    apart = MAX_SPLITS * (D4 + 1u);
+    let qkv_base = token * params.qkv_stride;
+    for (var g = 0u; g < GROUP; g++) {
+        let base = qkv_base + (first_head + min(g, last)) * HEAD_DIM;
+        let scale = scale_of(base);
+        for (var p = lane; p < params.d4; p += SIZE) {
+            q[g * D4 + p] = rotated4(base, p, 0u, scale, pos) * params.scale;
+        }
+    }
+    workgroupBarrier();
+    let cache = cache_base(row, kv_head);
+    let lowest = first_key(pos);
+    let per_split = max((pos + splits - lowest) / splits, SPLIT_KEYS);
+    let begin = min(lowest + split * per_split, pos + 1u);
+    let end = min(begin + per_split, pos + 1u);
+    see(lane, cache, begin, min(end, pos));
+    if begin <= pos && end == pos + 1u {
+        let k_base = qkv_base + (params.n_heads + kv_head) * HEAD_DIM;
+        see_own(k_base, k_base + params.n_kv_heads * HEAD_DIM, cache + pos * D4, pos, group.x % GROUPS == 0u);
+    } else if begin == end {
+        for (var p = 0u; p < params.d4; p++) {
+            add_all(p, vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
+        }
+    }
+    for (var g = 0u; g <= last; g++) {
+        partials[place + g * apart + D4] = vec4(largest[g], total[g], f32(splits), 0.0);
+    }
+}
+
+// Sees the token itself, whose key and value one invocation stores.
+fn see_own(k_base: u32, v_base: u32, stored: u32, pos: u32, stores: bool) {
+    let scale = scale_of(k_base);
+    var scores = vec4(0.0);
+    for (var p = 0u; p < params.d4; p++) {
+        let held = pack(rotated4(k_base, p, HEAD_DIM, scale, pos));
+        if stores {
+            k_cache[stored + p] = held;
+        }
+        let k = unpack(held);
+        scores += vec4(dot(q_at(0u, p), k), dot(q_at(1u, p), k), dot(q_at(2u, p), k), dot(q_at(3u, p), k));
+    }
+    scores = capped4(scores);
+    let fade = raise(scores);
+    let weight = exp(scores - largest);
+    total += weight;
+    for (var p = 0u; p < params.d4; p++) {
+        let i = v_base + 4u * p;
+        let held = pack(vec4(qkv[i], qkv[i + 1u], qkv[i + 2u], qkv[i + 3u]));
+        if stores {
+            v_cache[stored + p] = held;
+        }
+        let v = unpack(held);
+        add_all(p, fade, weight.x * v, weight.y * v, weight.z * v, weight.w * v);
+    }
+}
+
+fn q_at(g: u32, p: u32) -> vec4<f32> {
+    return q[min(g, GROUP - 1u) * D4 + p];
+}
+
+fn add(g: u32, p: u32, fade: f32, value: vec4<f32>) {
+    if g > last {
+        return;
+    }
+    let at = place + g * apart + p;
+    if fade == 0.0 {
+        partials[at] = value;
+    } else {
+        partials[at] = partials[at] * fade + value;
+    }
+}
 
 fn scale_of(base: u32) -> f32 {
     if QK_NORM == 0u {
@@ -26,91 +126,4 @@ fn scale_of(base: u32) -> f32 {
         squares += qkv[base + d] * qkv[base + d];
     }
     return norm_scale(squares);
-}
-
-@compute @workgroup_size(SIZE)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let head = id.x;
-    let split = id.y;
-    let token = id.z;
-    let splits = batch[0].z;
-    let row = batch[1u + token].y;
-    let pos = batch[1u + token].z;
-    if head >= params.n_heads || pos >= params.context {
-        return;
-    }
-    let kv_head = head / RATIO;
-    let cache = cache_base(row, kv_head);
-    let lowest = first_key(pos);
-    let per_split = max((pos + splits - lowest) / splits, SPLIT_KEYS);
-    let begin = min(lowest + split * per_split, pos + 1u);
-    let end = min(begin + per_split, pos + 1u);
-
-    let qkv_base = token * params.qkv_stride;
-    let q_base = qkv_base + head * HEAD_DIM;
-    let k_base = qkv_base + (params.n_heads + kv_head) * HEAD_DIM;
-    let v_base = k_base + params.n_kv_heads * HEAD_DIM;
-    var q: array<vec4<f32>, D4>;
-    var sum: array<vec4<f32>, D4>;
-    let q_scale = scale_of(q_base);
-    for (var p = 0u; p < D4; p++) {
-        q[p] = rotated4(q_base, p, 0u, q_scale, pos) * params.scale;
-    }
-    var largest = NEVER;
-    var total = 0.0;
-    for (var key = begin; key < min(end, pos); key++) {
-        let at = cache + key * D4;
-        var score = 0.0;
-        for (var p = 0u; p < D4; p++) {
-            score += dot(q[p], unpack(k_cache[at + p]));
-        }
-        score = capped(score);
-        let high = max(largest, score);
-        let fade = exp(largest - high);
-        let weight = exp(score - high);
-        largest = high;
-        total = total * fade + weight;
-        for (var p = 0u; p < D4; p++) {
-            sum[p] = sum[p] * fade + weight * unpack(v_cache[at + p]);
-        }
-    }
-    // The token itself, whose key and value the first query head of the kv head stores.
-    if begin <= pos && end == pos + 1u {
-        let at = cache + pos * D4;
-        let stores = head % RATIO == 0u;
-        let k_scale = scale_of(k_base);
-        var score = 0.0;
-        for (var p = 0u; p < D4; p++) {
-            let k = pack(rotated4(k_base, p, HEAD_DIM, k_scale, pos));
-            score += dot(q[p], unpack(k));
-            if stores {
-                k_cache[at + p] = k;
-            }
-        }
-        score = capped(score);
-        let high = max(largest, score);
-        let fade = exp(largest - high);
-        let weight = exp(score - high);
-        largest = high;
-        total = total * fade + weight;
-        for (var p = 0u; p < D4; p++) {
-            let own = v_base + 4u * p;
-            let v = pack(vec4(qkv[own], qkv[own + 1u], qkv[own + 2u], qkv[own + 3u]));
-            sum[p] = sum[p] * fade + weight * unpack(v);
-            if stores {
-                v_cache[at + p] = v;
-            }
-        }
-    }
-    if splits == 1u {
-        for (var p = 0u; p < D4; p++) {
-            out[token * params.out_stride / 4u + head * D4 + p] = sum[p] / total;
-        }
-    } else {
-        let base = partial_base(token, head, splits, split);
-        for (var p = 0u; p < D4; p++) {
-            partials[base + p] = sum[p];
-        }
-        partials[base + D4] = vec4(largest, total, 0.0, 0.0);
-    }
 }

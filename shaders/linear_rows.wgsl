@@ -1,7 +1,7 @@
 // A linear layer over ROWS tokens at once, for software adapters: an invocation computes PAIRS pairs of weight rows (linear.wgsl)
 // for all of them by itself, so there is no barrier and no cross-lane traffic. A workgroup's z is a block of ROWS tokens.
 //
-// On SwiftShader a storage load costs as much as seven multiply-adds and a loop iteration eight (2026-11-22), so an activation
+// On SwiftShader a storage load costs as much as fourteen multiply-adds and a loop iteration eight (2026-11-22), so an activation
 // is loaded once for 2 * PAIRS rows and a weight once for all tokens; everything indexed is unrolled into scalars.
 #const ROWS = 1
 #const PAIRS = 4
@@ -37,7 +37,7 @@ fn main(
     for (var u = 0u; u < params.units; u++) {
         for (var s = 0u; s < UNIT / SUB; s++) {
             #unroll t ROWS
-            var sum_$t = vec4<f32>(0.0);
+            var sum_$t = 0.0;
             #unroll j PAIRS
             var dot_$j_0_$t = 0.0;
             var dot_$j_1_$t = 0.0;
@@ -47,7 +47,7 @@ fn main(
                 #unroll t ROWS
                 let x_lo_$t = input[x_$t];
                 let x_hi_$t = input[x_$t + 1u];
-                sum_$t += x_lo_$t + x_hi_$t;
+                sum_$t += dot(x_lo_$t + x_hi_$t, vec4<f32>(1.0));
                 let lo_$t = x_lo_$t * SCALE;
                 let hi_$t = x_hi_$t * SCALE;
                 x_$t += 2u;
@@ -61,14 +61,11 @@ fn main(
                 #end
                 #end
             }
-            #unroll t ROWS
-            let total_$t = dot(sum_$t, vec4<f32>(1.0));
-            #end
             #unroll j PAIRS
             #unroll p 2
             let scale_$j_$p = scales(unit_$j_$p, s);
             #unroll t ROWS
-            acc_$j_$p_$t += scale_$j_$p.x * dot_$j_$p_$t + scale_$j_$p.y * total_$t;
+            acc_$j_$p_$t += scale_$j_$p.x * dot_$j_$p_$t + scale_$j_$p.y * sum_$t;
             #end
             #end
             #end

@@ -4,7 +4,7 @@
 // qkv [tokens, qkv_stride]      projections: query heads, key heads, value heads
 // k_cache, v_cache              f16, see heads.wgsl; written at each token's position
 // turns, qk_gain                see rotate.wgsl
-// out [tokens, out_stride]      the rotated queries, where `attend_prefill` reads them and puts its result
+// queries [tokens, out_stride]  rotated
 //
 // LANES lanes do one head of one token; each of them takes the norm's sum of squares for itself, which is cheaper than a barrier.
 #const SIZE = 64
@@ -19,7 +19,7 @@
 @group(0) @binding(4) var<storage, read_write> v_cache: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read> turns: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read> qk_gain: array<f32>;
-@group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> queries: array<vec4<f32>>;
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     for (var p = lane % LANES; p < D4; p += LANES) {
         if head < keys {
-            out[token * params.out_stride / 4u + head * D4 + p] = rotated4(base, p, 0u, scale, pos);
+            queries[token * params.out_stride / 4u + head * D4 + p] = rotated4(base, p, 0u, scale, pos);
         } else if head < values {
             k_cache[cache_base(row, head - keys) + pos * D4 + p] = pack(rotated4(base, p, HEAD_DIM, scale, pos));
         } else {

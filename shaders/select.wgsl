@@ -1,6 +1,6 @@
 // One level of a radix selection: counts, or sums of probability, of the keys that share the prefix found so far.
 //
-// Selection 0 is over the row that filters, 1 (top-k) and 2 (top-p) over z. A mass is exp((x - max) / T) in units of 2^-27.
+// Selection 0 is over the row that filters, 1 (top-k) and 2 (top-p) over z. A mass is exp((x - max) / T) in units of 2^-26.
 // flags: BY_MASS; AFTER_TOP_K restricts selection 2 to what selection 1 kept.
 // logits, work -> radix. One workgroup does `chunk` ids.
 #const SIZE = 64
@@ -66,7 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let b = (key >> shift) & 0xffu;
             var units = 1u;
             if by_mass {
-                units = u32(rescale(x, top, inv_t) * 134217728.0 + 0.5);
+                units = u32(rescale(x, top, inv_t) * 67108864.0 + 0.5);
             }
             if (units >> LIMB) != 0u {
                 atomicAdd(&bins_high[b], units >> LIMB);

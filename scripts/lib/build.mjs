@@ -73,14 +73,18 @@ export async function buildWasm({ folder, features = [] }) {
   if (features.length > 0) cargo.push('--features', features.join());
   const advice = 'A first build also downloads crates: is this machine online, and is there disk space (3 GB)?';
   await call('cargo', cargo, { step: line, missing: rustAdvice, advice });
-  await call('cargo', ['build', '--package', 'pilotfish-bindgen'], { step: line, missing: rustAdvice, advice });
+  await call('cargo', ['build', '--package', 'pilotfish-bindgen', '--profile', 'tool'], {
+    step: line,
+    missing: rustAdvice,
+    advice,
+  });
 
   const out = join(root, folder);
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
   line.progress('wasm-bindgen');
   const compiled = join(target, 'wasm32-unknown-unknown/wasm/pilotfish_wasm.wasm');
-  await call(join(target, `debug/pilotfish-bindgen${windows ? '.exe' : ''}`), [compiled, out]);
+  await call(join(target, `tool/pilotfish-bindgen${windows ? '.exe' : ''}`), [compiled, out]);
   const wasm = join(out, 'pilotfish_bg.wasm');
   const before = statSync(wasm).size;
   line.progress(`wasm-opt (${megabytes(before)})`);

@@ -1,5 +1,5 @@
 // Exponential, logarithm and a sortable key, written out: WGSL lets `log` be off by 2^-21 near 1 and `exp` by 3 + 2|x| ulp,
-// and the mix must give the same token on every device. The twins are in `ops/mixing.rs`.
+// and the mix must give the same token on every device. The twins are in `ops/elementary.rs`.
 
 // e^x for x <= 0, within 2 ulp; 0 below -87.
 fn exp_below(x: f32) -> f32 {

@@ -4,6 +4,7 @@
 #const HEAD_DIM = 64
 #const RATIO = 1
 #const SOFT_CAP = 0
+#const MAX_SPLITS = 32
 const D4: u32 = HEAD_DIM / 4u;
 // Below every score, so that no infinity is computed with (WGSL lets implementations assume there are none).
 const NEVER: f32 = -1e30;
@@ -18,6 +19,8 @@ struct Params {
     scale: f32,
     soft_cap: f32,
     eps: f32,
+    // HEAD_DIM / 4 again, for loops that are not to be unrolled: lavapipe takes ten times as long to compile them.
+    d4: u32,
 }
 
 fn pack(value: vec4<f32>) -> vec2<u32> {
@@ -48,7 +51,8 @@ fn cache_base(row: u32, kv_head: u32) -> u32 {
     return (row * params.n_kv_heads + kv_head) * params.context * D4;
 }
 
-// Where, in vec4<f32>, what a split of a token's head found begins.
-fn partial_base(token: u32, head: u32, splits: u32, split: u32) -> u32 {
-    return ((token * params.n_heads + head) * splits + split) * (D4 + 1u);
+// Where, in vec4<f32>, what a split of a token's head found begins: HEAD_DIM sums of weighted values, then the largest score,
+// the sum of weights, and how many splits there are.
+fn partial_base(token: u32, head: u32, split: u32) -> u32 {
+    return ((token * params.n_heads + head) * MAX_SPLITS + split) * (D4 + 1u);
 }

@@ -13,7 +13,7 @@
 #const BIAS = 0
 // 0: STORE, 1: GLU with SiLU, 2: GLU with GELU (tanh)
 #const GLU = 0
-// How many tokens: 0: params.tokens, 1: as many as the batch has, 2: as many as it has outputs
+// How many tokens: 0: params.tokens, 1: as many as the batch has
 #const COUNT = 0
 
 struct Params {
@@ -48,7 +48,7 @@ fn token_count() -> u32 {
     if COUNT == 0u {
         return params.tokens;
     }
-    return select(batch[0].y, batch[0].x, COUNT == 1u);
+    return batch[0].x;
 }
 
 // From the first row of a pair to the second.

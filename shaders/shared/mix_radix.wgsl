@@ -1,7 +1,7 @@
 // Radix selection over sortable float keys: finds the key at which a running total from the top reaches a target.
 //
-// Four levels of 8 bits. A total is a pair of words (high, low) worth high * 2^14 + low with low < 2^14: each element adds
-// at most 2^27, so neither half overflows over 2^18 elements, and integer sums do not depend on their order. Counting is
+// Four levels of 8 bits. A total is a pair of words (high, low) worth high * 2^13 + low with low < 2^13: each element adds
+// at most 2^26, so neither half overflows over 500,000 elements, and integer sums do not depend on their order. Counting is
 // the same with 1 for each element.
 //
 // radix, per selection (0 the row filter, 1 top-k, 2 top-p): 4 levels x 256 bins x (high, low), then 4 x state.
@@ -12,8 +12,8 @@ const BINS = 256u;
 const LEVEL_WORDS = 512u;
 const STATES = 2048u;
 const SELECTION_WORDS = 2064u;
-const LIMB = 14u;
-const LIMB_MASK = 0x3fffu;
+const LIMB = 13u;
+const LIMB_MASK = 0x1fffu;
 const BY_MASS = 1u;
 
 var<workgroup> part_sum: array<vec2<u32>, SIZE>;
@@ -46,9 +46,9 @@ fn less(a: vec2<u32>, b: vec2<u32>) -> bool {
 
 // p * total, at least one unit.
 fn share(p: f32, total: vec2<u32>) -> vec2<u32> {
-    let target_mass = max(p * (f32(total.x) * 16384.0 + f32(total.y)), 1.0);
-    let high = floor(target_mass * 0.00006103515625);
-    return vec2<u32>(u32(high), u32(target_mass - high * 16384.0));
+    let target_mass = max(p * (f32(total.x) * 8192.0 + f32(total.y)), 1.0);
+    let high = floor(target_mass * 0.0001220703125);
+    return vec2<u32>(u32(high), u32(target_mass - high * 8192.0));
 }
 
 fn bin(at: u32) -> vec2<u32> {

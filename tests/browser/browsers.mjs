@@ -13,6 +13,7 @@ import { Stop } from '../../scripts/lib/say.mjs';
 /**
  * @typedef {{
  *   evaluate<A, R>(code: (argument: A) => R | Promise<R>, argument: A): Promise<R>,
+ *   reload(): Promise<unknown>,
  *   screenshot(options: { path: string }): Promise<unknown>,
  *   close(): Promise<void>,
  * }} Page
@@ -104,6 +105,11 @@ export async function openFirefox() {
 
 export const browsers = { chromium: openChromium, firefox: openFirefox };
 
+/** PILOTFISH_BROWSERS=firefox runs the tests in one browser. */
+export const chosenBrowsers = /** @type {('chromium' | 'firefox')[]} */ (
+  (process.env.PILOTFISH_BROWSERS ?? 'chromium,firefox').split(',')
+);
+
 /**
  * Shows a page's errors; with PILOTFISH_VERBOSE, all that it logs.
  * @param {string} name
@@ -116,17 +122,14 @@ function forward(name, page) {
   page.on('pageerror', (error) => console.log(`  [${name}] ${error}`));
 }
 
-/** Serves the test pages with the package, the grid's wasm, the fixtures and the cached models beside them. */
-export function serveTests() {
-  return serve({
-    port: 0,
-    mounts: [
-      { at: '/package/', folder: join(root, 'web/package/dist') },
-      { at: '/grid/', folder: join(root, '.cache/wasm-grid') },
-      { at: '/fixtures/', folder: join(root, 'tests/fixtures') },
-      { at: '/models/', folder: process.env.PILOTFISH_MODELS ?? modelsDir },
-      { at: '/studio/', folder: join(root, 'web/studio/dist') },
-      { at: '/', folder: join(root, 'tests/browser/pages') },
-    ],
-  });
-}
+/** The test pages, with the package, the grid's wasm, the fixtures, the cached models and the built page beside them. */
+export const testMounts = () => [
+  { at: '/package/', folder: join(root, 'web/package/dist') },
+  { at: '/grid/', folder: join(root, '.cache/wasm-grid') },
+  { at: '/fixtures/', folder: join(root, 'tests/fixtures') },
+  { at: '/models/', folder: process.env.PILOTFISH_MODELS ?? modelsDir },
+  { at: '/studio/', folder: join(root, 'web/studio/dist') },
+  { at: '/', folder: join(root, 'tests/browser/pages') },
+];
+
+export const serveTests = () => serve({ port: 0, mounts: testMounts() });

@@ -1,15 +1,14 @@
 // Every kernel x shape x format x variant against its CPU twin, inside Chromium and Firefox.
-// PILOTFISH_GRID=matvec runs a part of it, PILOTFISH_BROWSERS=firefox one browser.
+// PILOTFISH_GRID=matvec runs a part of it.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { browsers, serveTests } from './browsers.mjs';
+import { browsers, chosenBrowsers, serveTests } from './browsers.mjs';
 
 const filter = process.env.PILOTFISH_GRID ?? '';
-const chosen = (process.env.PILOTFISH_BROWSERS ?? 'chromium,firefox').split(',');
 
-for (const name of /** @type {const} */ (['chromium', 'firefox'])) {
-  describe(`kernels in ${name}`, { skip: !chosen.includes(name) }, () => {
+for (const name of chosenBrowsers) {
+  describe(`kernels in ${name}`, () => {
     /** @type {Awaited<ReturnType<typeof serveTests>>} */
     let server;
     /** @type {import('./browsers.mjs').Browser} */

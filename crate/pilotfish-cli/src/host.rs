@@ -25,7 +25,7 @@ impl Host {
     /// Opens the GPU.
     pub(crate) async fn open(global: &Global) -> Result<Self> {
         let started = Instant::now();
-        let engine = Engine::open(&global.engine_options(), &|| started.elapsed().as_secs_f64()).await?;
+        let engine = Engine::open(&global.engine_options(), &|| started.elapsed().as_secs_f64() * 1e3).await?;
         Ok(Self { engine, quiet: global.quiet })
     }
 

@@ -31,9 +31,10 @@ impl Schedule {
         Ok(Self { writes })
     }
 
-    /// How many steps may be in flight, of `wanted`.
+    /// How many steps may be in flight, of `wanted` (0: what suits the device, where nothing is to be written later).
     pub(crate) fn in_flight(&self, wanted: u32) -> u32 {
-        self.writes.iter().map(|(step, ..)| *step).find(|step| *step > 0).map_or(wanted, |first| first.min(wanted))
+        let most = if wanted == 0 { 3 } else { wanted };
+        self.writes.iter().map(|(step, ..)| *step).find(|step| *step > 0).map_or(wanted, |first| first.min(most))
     }
 
     /// Writes what the step that is submitted next is to have. `taken` steps have been taken, `in_flight` are in flight
@@ -46,7 +47,7 @@ impl Schedule {
     }
 
     fn due(&self, taken: u32, in_flight: u32) -> impl Iterator<Item = (u32, usize, f32)> {
-        let next = if taken == 0 { 0 } else { taken + in_flight - 1 };
+        let next = if taken == 0 { 0 } else { (taken + in_flight).saturating_sub(1) };
         self.writes.iter().copied().filter(move |(step, ..)| *step == next)
     }
 }

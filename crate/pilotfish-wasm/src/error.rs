@@ -11,6 +11,11 @@ pub(crate) fn js_error(code: &str, message: &str) -> JsValue {
     error.into()
 }
 
+/// An error of the engine with its own code.
+pub(crate) fn engine_error(error: pilotfish::Error) -> JsValue {
+    js_error(error.code(), &error.to_string())
+}
+
 /// What a JavaScript callback threw, kept as it is when it already is an `Error`, so that its code and stack survive.
 pub(crate) fn from_callback(thrown: JsValue) -> JsValue {
     if thrown.is_instance_of::<js_sys::Error>() {
@@ -20,7 +25,7 @@ pub(crate) fn from_callback(thrown: JsValue) -> JsValue {
     js_error("internal", &format!("a callback threw something that is not an Error: {shown}"))
 }
 
-/// A malformed argument from the JavaScript side: the package never sends one, so this names a bug there.
+/// Options that are no JSON of the expected shape: a number where a whole one is wanted, say.
 pub(crate) fn bad_argument(what: &str, error: &serde_json::Error) -> JsValue {
-    js_error("internal", &format!("{what}: {error}"))
+    js_error("argument.invalid", &format!("{what}: {error}"))
 }

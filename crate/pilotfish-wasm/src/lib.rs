@@ -3,11 +3,20 @@
 //! Runs inside the package's dedicated worker. Structured values cross as JSON with `snake_case` fields; bytes and token ids
 //! cross as typed arrays. Nothing here decides anything: that is the engine's work.
 
+mod engine;
 mod error;
 #[cfg(feature = "grid")]
 mod grid;
+mod model;
 mod panic;
+mod progress;
+mod session;
+mod source;
 
+pub use engine::Engine;
 #[cfg(feature = "grid")]
 pub use grid::run_grid;
+pub use model::Model;
 pub use panic::on_panic;
+pub use session::Session;
+pub use source::JsSource;

@@ -41,7 +41,9 @@ pub enum Error {
     #[error("stopped as asked; nothing of it was kept")]
     Aborted,
     /// The vocabulary is larger than the embedding.
-    #[error("the file names {tokens} tokens, but its embedding has {rows} rows: the file is damaged, download it again")]
+    #[error(
+        "the file names {tokens} tokens, but its embedding has {rows} rows: the file is damaged, download it again"
+    )]
     VocabularySize {
         /// Tokens with a name.
         tokens: u32,
@@ -94,7 +96,9 @@ pub enum Error {
         row: String,
     },
     /// The prompt does not fit.
-    #[error("the prompt of `{row}` has {found} tokens, but the context holds {expected}: shorten it or ask for a longer context")]
+    #[error(
+        "the prompt of `{row}` has {found} tokens, but the context holds {expected}: shorten it or ask for a longer context"
+    )]
     PromptTooLong {
         /// The row.
         row: String,

@@ -28,12 +28,14 @@ fn kl(expected: &[f32], found: &[f32]) -> f64 {
 
 fn check(engine: &pilotfish::engine::Engine, name: &str) {
     let model = load(engine, name);
-    let text = std::fs::read_to_string(fixture(name).with_extension("json")).expect("the expected logits are in the repository");
+    let text = std::fs::read_to_string(fixture(name).with_extension("json"))
+        .expect("the expected logits are in the repository");
     let expected: Expected = serde_json::from_str(&text).expect("it is JSON of that form");
     assert!(!expected.cases.is_empty());
     for case in &expected.cases {
         let mut found = Vec::new();
-        wait(each_logits(engine, &model, &case.ids, |_, logits| found.push(logits.to_vec()), |_, _| true)).expect("it scores");
+        wait(each_logits(engine, &model, &case.ids, |_, logits| found.push(logits.to_vec()), |_, _| true))
+            .expect("it scores");
         assert_eq!(found.len(), case.logits.len());
         for (position, (found, expected)) in found.iter().zip(&case.logits).enumerate() {
             let kl = kl(expected, found);
@@ -47,7 +49,8 @@ fn check(engine: &pilotfish::engine::Engine, name: &str) {
         let made = ids(&steps);
         let mut scored = Vec::new();
         let text = [&case.ids[..], &made].concat();
-        wait(each_logits(engine, &model, &text, |_, logits| scored.push(logits.to_vec()), |_, _| true)).expect("it scores");
+        wait(each_logits(engine, &model, &text, |_, logits| scored.push(logits.to_vec()), |_, _| true))
+            .expect("it scores");
         for (at, step) in steps.iter().enumerate() {
             // The mix runs over tokens; padded rows of the embedding are none.
             let logits = &scored[case.ids.len() - 1 + at][..model.vocab() as usize];
@@ -56,7 +59,11 @@ fn check(engine: &pilotfish::engine::Engine, name: &str) {
                 assert_eq!(step.id, top[0].0, "{name}/{}: greedy token {at}", case.name);
             }
             let log_prob = (f64::from(logits[step.id as usize]) - logsumexp(logits)) as f32;
-            assert!((log_prob - step.log_probs.base).abs() < 5e-3, "{name}: {log_prob} scored, {} decoded", step.log_probs.base);
+            assert!(
+                (log_prob - step.log_probs.base).abs() < 5e-3,
+                "{name}: {log_prob} scored, {} decoded",
+                step.log_probs.base
+            );
         }
     }
 }

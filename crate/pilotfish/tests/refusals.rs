@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use common::{engine, fixture, ids, load, run, wait};
 use pilotfish::Error;
-use pilotfish::engine::{Engine, Guide, GuideKind, Model, NamedFilter, Prompt, Session, SessionOptions, score};
+use pilotfish::engine::{
+    Engine, Guide, GuideKind, Model, NamedFilter, Prompt, Session, SessionOptions, SessionPlan, score,
+};
 use pilotfish::guidance::{FilterKind, Sampling};
 
 const BASE: &str = "tiny-llama-q4_1.gguf";
@@ -117,7 +119,8 @@ fn a_guide_with_another_vocabulary_is_refused() {
     let base = load(&engine, BASE);
     let other = load(&engine, "tiny-gemma3-q8_0.gguf");
     let mut options = text("One");
-    options.guides = vec![Guide { name: "other".into(), weight: 1.0, kind: GuideKind::Model { model: 0, prompt: None } }];
+    options.guides =
+        vec![Guide { name: "other".into(), weight: 1.0, kind: GuideKind::Model { model: 0, prompt: None } }];
     assert_eq!(start(&engine, &base, &[other], &options), "session.vocabulary");
 }
 
@@ -138,6 +141,7 @@ fn stopping_ends_a_generation_and_says_so() {
     let model = load(&engine, BASE);
     let mut options = text("One");
     options.max_tokens = 40;
+    options.in_flight = 3;
     options.sampling.temperature = 1.0;
     let steps = run(&engine, &model, &[], &options, |token, session| {
         if token == 5 {
@@ -164,4 +168,38 @@ fn a_full_context_ends_a_generation() {
     } else {
         assert_eq!(stop, Some(pilotfish::engine::Stop::End));
     }
+}
+
+#[test]
+fn a_lost_device_is_an_error_not_a_hang() {
+    let engine = engine();
+    let model = load(&engine, BASE);
+    let mut session = wait(Session::new(&engine, Rc::clone(&model), &[], &text("One"), |_| true)).expect("it starts");
+    assert!(wait(session.next()).expect("the device is there").is_some());
+    engine.gpu().close();
+    let mut codes = Vec::new();
+    for _ in 0..10 {
+        match wait(session.next()) {
+            Ok(Some(_)) => {}
+            other => {
+                codes.push(code(other.map(|_| ())));
+                break;
+            }
+        }
+    }
+    assert_eq!(codes, ["gpu.lost"]);
+    assert_eq!(start(&engine, &model, &[], &text("One")), "gpu.lost");
+}
+
+#[test]
+fn a_session_tells_its_memory_before_it_allocates() {
+    let engine = engine();
+    let model = load(&engine, BASE);
+    let mut options = text("One");
+    options.guides = vec![context("a", 1.0)];
+    let plan = SessionPlan::new(&engine, &model, &[], &options).expect("it can be planned");
+    let session = wait(Session::new(&engine, Rc::clone(&model), &[], &options, |_| true)).expect("it starts");
+    assert_eq!(plan.memory, session.info().memory);
+    let position = model.spec.memory().kv_bytes_per_position;
+    assert_eq!(plan.memory.kv, position * u64::from(plan.context) * 2);
 }

@@ -1,8 +1,8 @@
 /** The page's end of the channel: calls that answer with promises, and one way for all of them to fail. */
 
-import { fromPlain, PilotfishError } from './errors';
-import type { Answer, FromWorker, Method, Params, Port } from './protocol';
-import type { Progress } from './types';
+import { fromPlain, PilotfishError } from './errors.js';
+import type { Answer, FromWorker, Method, Params, Port } from './protocol.js';
+import type { Progress } from './types.js';
 
 interface Pending {
   resolve(answer: unknown): void;

@@ -1,7 +1,7 @@
-export { type ErrorCode, PilotfishError } from './errors';
-export { type Guide, type Model, type SessionOptions } from './model';
-export { type ModelCache, Pilotfish } from './pilotfish';
-export type { Session } from './session';
+export { type ErrorCode, PilotfishError } from './errors.js';
+export { type Guide, type Model, type SessionOptions } from './model.js';
+export { type ModelCache, Pilotfish } from './pilotfish.js';
+export type { Session } from './session.js';
 export type {
   CacheEntry,
   CacheUsage,
@@ -20,4 +20,4 @@ export type {
   Source,
   Step,
   StepOf,
-} from './types';
+} from './types.js';

@@ -1,8 +1,8 @@
-import type { Channel } from './channel';
-import { PilotfishError } from './errors';
-import type { Handle, WireGuide, WirePrompt, WireSession } from './protocol';
-import { Session } from './session';
-import type { Filter, Message, ModelInfo, Progress, Prompt, Sampling } from './types';
+import type { Channel } from './channel.js';
+import { PilotfishError } from './errors.js';
+import type { Handle, WireGuide, WirePrompt, WireSession } from './protocol.js';
+import { Session } from './session.js';
+import type { Filter, Message, ModelInfo, Progress, Prompt, Sampling } from './types.js';
 
 /** What steers: a sentence read by the base model itself, or a second model with the same vocabulary. */
 export type Guide =

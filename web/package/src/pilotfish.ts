@@ -1,8 +1,8 @@
-import { Channel } from './channel';
-import { PilotfishError } from './errors';
-import { Model, withoutUndefined } from './model';
-import type { WireSource } from './protocol';
-import type { CacheEntry, CacheUsage, EngineInfo, LoadOptions, OpenOptions, Source } from './types';
+import { Channel } from './channel.js';
+import { PilotfishError } from './errors.js';
+import { Model, withoutUndefined } from './model.js';
+import type { WireSource } from './protocol.js';
+import type { CacheEntry, CacheUsage, EngineInfo, LoadOptions, OpenOptions, Source } from './types.js';
 
 /** The models that were downloaded and kept in the browser's private storage (OPFS) of this site. */
 export class ModelCache {

@@ -3,7 +3,7 @@
  * the way. Models and sessions live in the worker and are named by handles.
  */
 
-import type { PlainError } from './errors';
+import type { PlainError } from './errors.js';
 import type {
   CacheEntry,
   CacheUsage,
@@ -15,7 +15,7 @@ import type {
   Sampling,
   SessionInfo,
   Step,
-} from './types';
+} from './types.js';
 
 export type Handle = number;
 

@@ -1,7 +1,7 @@
-import type { Channel } from './channel';
-import { PilotfishError } from './errors';
-import type { Handle } from './protocol';
-import type { Sampling, SessionInfo, StepOf } from './types';
+import type { Channel } from './channel.js';
+import { PilotfishError } from './errors.js';
+import type { Handle } from './protocol.js';
+import type { Sampling, SessionInfo, StepOf } from './types.js';
 
 /**
  * One continuation, token by token. Iterating pulls: while the reader is slow, the GPU waits (with at most `inFlight` steps

@@ -1,12 +1,12 @@
 /** The worker: the WebAssembly module, the GPU, the cache. The page's thread never waits for any of them. */
 
-import { Cache } from './cache/cache';
-import { PilotfishError } from './errors';
-import type { Params } from './protocol';
+import { Cache } from './cache/cache.js';
+import { PilotfishError } from './errors.js';
+import type { Params } from './protocol.js';
 import init, * as wasm from './wasm/pilotfish.js';
-import { Host } from './worker/host';
-import { adapterFor, withSubgroups } from './worker/subgroups';
-import type { Surface } from './worker/surface';
+import { Host } from './worker/host.js';
+import { adapterFor, withSubgroups } from './worker/subgroups.js';
+import type { Surface } from './worker/surface.js';
 
 const host = new Host(self as unknown as DedicatedWorkerGlobalScope, {
   cache: new Cache(),

@@ -95,8 +95,10 @@ impl GenerateArgs {
         let flags = "--prompt, --chat, --ids, --ids-file, or a `prompt` in the mix file";
         let defaults = SessionOptions::new(prompt.ok_or_else(|| super::no_input(flags))?);
         let in_flight = self.in_flight.or(mix.in_flight).unwrap_or(defaults.in_flight);
-        if !(1..=8).contains(&in_flight) {
-            return Err(CliError::Usage(format!("`in_flight` of the mix file is {in_flight}, expected 1 to 8")));
+        if in_flight > 8 {
+            return Err(CliError::Usage(format!(
+                "`in_flight` of the mix file is {in_flight}, expected 1 to 8, or 0 for what suits the device"
+            )));
         }
         Ok(SessionOptions {
             sampling: self.sampling.over(mix.sampling.unwrap_or_default()),

@@ -23,9 +23,7 @@ pub enum ArchError {
         found: String,
     },
     /// One of several files that make a model.
-    #[error(
-        "this is one of {parts} files that make up the model; merge them with llama-gguf-split --merge"
-    )]
+    #[error("this is one of {parts} files that make up the model; merge them with llama-gguf-split --merge")]
     Split {
         /// How many there are.
         parts: u32,
@@ -41,9 +39,7 @@ pub enum ArchError {
         expected: Vec<u64>,
     },
     /// A tensor has another shape than the metadata says.
-    #[error(
-        "tensor {tensor:?} has the shape {found:?}, expected {expected:?}; the file contradicts its own metadata"
-    )]
+    #[error("tensor {tensor:?} has the shape {found:?}, expected {expected:?}; the file contradicts its own metadata")]
     TensorShape {
         /// The tensor.
         tensor: String,
@@ -63,9 +59,7 @@ pub enum ArchError {
         family: &'static str,
     },
     /// A value outside what can be computed.
-    #[error(
-        "metadata key {key:?} is {found}, expected {expected}; this variant of the model cannot be run"
-    )]
+    #[error("metadata key {key:?} is {found}, expected {expected}; this variant of the model cannot be run")]
     Unsupported {
         /// The key.
         key: String,

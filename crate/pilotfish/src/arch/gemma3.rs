@@ -7,11 +7,7 @@
 use super::reader::{Groups, Has, Reader};
 use super::{Activation, ArchError, Layer, ModelSpec, Rope, RopeScaling, RopeStyle};
 
-const GROUPS: Groups = Groups {
-    qkv_bias: Has::Never,
-    qk_norm: Has::Always,
-    post_norms: Has::Always,
-};
+const GROUPS: Groups = Groups { qkv_bias: Has::Never, qk_norm: Has::Always, post_norms: Has::Always };
 
 /// Every sixth layer sees everything.
 const PATTERN: u32 = 6;
@@ -39,19 +35,9 @@ pub(super) fn read(file: &mut Reader<'_>) -> Result<ModelSpec, ArchError> {
     let layer = |index: u32| {
         let tensors = file.layer_tensors(index, &sizes, GROUPS)?;
         let local_window = window.filter(|_| !(index + 1).is_multiple_of(pattern));
-        Ok(Layer {
-            rope: if local_window.is_some() {
-                local
-            } else {
-                global
-            },
-            window: local_window,
-            tensors,
-        })
+        Ok(Layer { rope: if local_window.is_some() { local } else { global }, window: local_window, tensors })
     };
-    let layers = (0..sizes.n_layers)
-        .map(layer)
-        .collect::<Result<_, ArchError>>()?;
+    let layers = (0..sizes.n_layers).map(layer).collect::<Result<_, ArchError>>()?;
     let scaled_by = match sizes.n_layers {
         LAYERS_27B => sizes.hidden as f32 / sizes.n_heads as f32,
         _ => sizes.head_dim as f32,

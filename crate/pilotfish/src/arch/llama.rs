@@ -6,11 +6,7 @@
 use super::reader::{Groups, Has, Reader};
 use super::{Activation, ArchError, Layer, ModelSpec, RopeStyle};
 
-const GROUPS: Groups = Groups {
-    qkv_bias: Has::Maybe,
-    qk_norm: Has::Never,
-    post_norms: Has::Never,
-};
+const GROUPS: Groups = Groups { qkv_bias: Has::Maybe, qk_norm: Has::Never, post_norms: Has::Never };
 
 pub(super) fn read(file: &mut Reader<'_>) -> Result<ModelSpec, ArchError> {
     let sizes = file.sizes()?;
@@ -21,15 +17,9 @@ pub(super) fn read(file: &mut Reader<'_>) -> Result<ModelSpec, ArchError> {
     let window = file.opt_positive("attention.sliding_window")?;
     let layer = |index| {
         let tensors = file.layer_tensors(index, &sizes, GROUPS)?;
-        Ok(Layer {
-            rope,
-            window,
-            tensors,
-        })
+        Ok(Layer { rope, window, tensors })
     };
-    let layers: Vec<Layer> = (0..sizes.n_layers)
-        .map(layer)
-        .collect::<Result<_, ArchError>>()?;
+    let layers: Vec<Layer> = (0..sizes.n_layers).map(layer).collect::<Result<_, ArchError>>()?;
     Ok(ModelSpec {
         family: file.family,
         name: file.name()?,

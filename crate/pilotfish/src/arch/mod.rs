@@ -24,12 +24,8 @@ use reader::Reader;
 type ReadFamily = fn(&mut Reader<'_>) -> Result<ModelSpec, ArchError>;
 
 /// The families, by `general.architecture`.
-const FAMILIES: [(&str, ReadFamily); 4] = [
-    ("llama", llama::read),
-    ("gemma3", gemma3::read),
-    ("qwen2", qwen2::read),
-    ("qwen3", qwen3::read),
-];
+const FAMILIES: [(&str, ReadFamily); 4] =
+    [("llama", llama::read), ("gemma3", gemma3::read), ("qwen2", qwen2::read), ("qwen3", qwen3::read)];
 
 /// Values of `general.architecture` that can be run.
 pub fn families() -> impl Iterator<Item = &'static str> {
@@ -38,3 +34,5 @@ pub fn families() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_files;

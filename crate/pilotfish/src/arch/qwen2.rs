@@ -3,11 +3,7 @@
 use super::reader::{Groups, Has, Reader};
 use super::{Activation, ArchError, Layer, ModelSpec, RopeStyle};
 
-const GROUPS: Groups = Groups {
-    qkv_bias: Has::Always,
-    qk_norm: Has::Never,
-    post_norms: Has::Never,
-};
+const GROUPS: Groups = Groups { qkv_bias: Has::Always, qk_norm: Has::Never, post_norms: Has::Never };
 
 pub(super) fn read(file: &mut Reader<'_>) -> Result<ModelSpec, ArchError> {
     read_with(file, GROUPS)
@@ -20,15 +16,9 @@ pub(super) fn read_with(file: &mut Reader<'_>, groups: Groups) -> Result<ModelSp
     let rope = file.rope(sizes.head_dim, 10_000.0)?;
     let layer = |index| {
         let tensors = file.layer_tensors(index, &sizes, groups)?;
-        Ok(Layer {
-            rope,
-            window: None,
-            tensors,
-        })
+        Ok(Layer { rope, window: None, tensors })
     };
-    let layers = (0..sizes.n_layers)
-        .map(layer)
-        .collect::<Result<_, ArchError>>()?;
+    let layers = (0..sizes.n_layers).map(layer).collect::<Result<_, ArchError>>()?;
     Ok(ModelSpec {
         family: file.family,
         name: file.name()?,

@@ -101,21 +101,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers pass numbers and literals"
-    )]
-    pub(super) fn unsupported(
-        &self,
-        name: &str,
-        found: impl ToString,
-        expected: impl ToString,
-    ) -> ArchError {
-        ArchError::Unsupported {
-            key: self.key(name),
-            found: found.to_string(),
-            expected: expected.to_string(),
-        }
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass numbers and literals")]
+    pub(super) fn unsupported(&self, name: &str, found: impl ToString, expected: impl ToString) -> ArchError {
+        ArchError::Unsupported { key: self.key(name), found: found.to_string(), expected: expected.to_string() }
     }
 
     pub(super) fn sizes(&mut self) -> Result<Sizes, ArchError> {
@@ -129,9 +117,7 @@ impl<'a> Reader<'a> {
             let expected = format!("a divisor of the {n_heads} query heads");
             return Err(self.unsupported("attention.head_count_kv", n_kv_heads, expected));
         }
-        let norm_eps = self
-            .metadata
-            .f32(&self.key("attention.layer_norm_rms_epsilon"))?;
+        let norm_eps = self.metadata.f32(&self.key("attention.layer_norm_rms_epsilon"))?;
         if norm_eps < 0.0 {
             let name = "attention.layer_norm_rms_epsilon";
             return Err(self.unsupported(name, norm_eps, "at least 0"));
@@ -199,11 +185,7 @@ impl<'a> Reader<'a> {
 
     /// A rotary base: of 1 or less all pairs would turn alike or backwards, and `YaRN` divides by its logarithm.
     pub(super) fn above_one(&self, name: &str, base: f32) -> Result<f32, ArchError> {
-        if base > 1.0 {
-            Ok(base)
-        } else {
-            Err(self.unsupported(name, base, "greater than 1"))
-        }
+        if base > 1.0 { Ok(base) } else { Err(self.unsupported(name, base, "greater than 1")) }
     }
 
     fn rope_scaling(&self) -> Result<RopeScaling, ArchError> {
@@ -224,9 +206,7 @@ impl<'a> Reader<'a> {
                 };
                 Ok(RopeScaling::Yarn {
                     factor,
-                    original_context: match self
-                        .opt_positive("rope.scaling.original_context_length")?
-                    {
+                    original_context: match self.opt_positive("rope.scaling.original_context_length")? {
                         Some(found) => found,
                         None => self.positive("context_length")?,
                     },
@@ -247,9 +227,7 @@ impl<'a> Reader<'a> {
         Ok(ModelTensors {
             token_embd,
             output_norm: self.tensor("output_norm.weight", &[hidden])?,
-            output: self
-                .opt_tensor("output.weight", &[hidden, n_vocab])?
-                .unwrap_or(token_embd),
+            output: self.opt_tensor("output.weight", &[hidden, n_vocab])?.unwrap_or(token_embd),
             rope_freqs: None,
         })
     }
@@ -271,9 +249,7 @@ impl<'a> Reader<'a> {
         let name = |part: &str| format!("blk.{layer}.{part}");
         let mut part = |part: &str, shape: &[u64]| self.tensor(&name(part), shape);
         let attn_norm = part("attn_norm.weight", &[hidden])?;
-        let mut part_if = |condition: bool, name: &str, shape: &[u64]| {
-            condition.then(|| part(name, shape)).transpose()
-        };
+        let mut part_if = |condition: bool, name: &str, shape: &[u64]| condition.then(|| part(name, shape)).transpose();
         Ok(LayerTensors {
             attn_norm,
             q_bias: part_if(bias, "attn_q.bias", &[q])?,
@@ -305,18 +281,11 @@ impl<'a> Reader<'a> {
     /// The tensor of that name and shape, fastest dimension first; 0 stands for any size.
     pub(super) fn tensor(&mut self, name: &str, shape: &[u64]) -> Result<TensorIndex, ArchError> {
         self.opt_tensor(name, shape)?
-            .ok_or_else(|| ArchError::MissingTensor {
-                tensor: name.to_owned(),
-                expected: shape.to_vec(),
-            })
+            .ok_or_else(|| ArchError::MissingTensor { tensor: name.to_owned(), expected: shape.to_vec() })
     }
 
     /// The same, or `None` where it is absent.
-    pub(super) fn opt_tensor(
-        &mut self,
-        name: &str,
-        shape: &[u64],
-    ) -> Result<Option<TensorIndex>, ArchError> {
+    pub(super) fn opt_tensor(&mut self, name: &str, shape: &[u64]) -> Result<Option<TensorIndex>, ArchError> {
         let Some(&index) = self.by_name.get(name) else {
             return Ok(None);
         };
@@ -347,16 +316,9 @@ impl<'a> Reader<'a> {
     /// Refuses a file with a tensor that found no use.
     pub(super) fn finish(self) -> Result<(), ArchError> {
         let ignored = |name: &str| IGNORED.iter().any(|part| name.contains(part));
-        let mut unused = self
-            .tensors
-            .iter()
-            .zip(&self.used)
-            .filter(|(_, used)| !**used);
+        let mut unused = self.tensors.iter().zip(&self.used).filter(|(_, used)| !**used);
         match unused.find(|(tensor, _)| !ignored(&tensor.name)) {
-            Some((tensor, _)) => Err(ArchError::UnusedTensor {
-                tensor: tensor.name.clone(),
-                family: self.family,
-            }),
+            Some((tensor, _)) => Err(ArchError::UnusedTensor { tensor: tensor.name.clone(), family: self.family }),
             None => Ok(()),
         }
     }

@@ -64,9 +64,7 @@ impl Rope {
         let ramp = self.ramp();
         (0..self.dims / 2)
             .map(|i| {
-                let factor = factors
-                    .and_then(|f| f.get(i as usize))
-                    .map_or(1.0, |&f| f.into());
+                let factor = factors.and_then(|f| f.get(i as usize)).map_or(1.0, |&f| f.into());
                 let plain = f64::from(self.base).powf(-2.0 * f64::from(i) / dims) / factor;
                 let stretched = match self.scaling {
                     RopeScaling::None => plain,
@@ -84,24 +82,14 @@ impl Rope {
     /// What cosines and sines are multiplied by; 1 except with `YaRN`, which sharpens attention over long contexts.
     pub fn magnitude(&self) -> f32 {
         match self.scaling {
-            RopeScaling::Yarn {
-                factor,
-                attention_factor,
-                ..
-            } => attention_factor * (1.0 + 0.1 * factor.max(1.0).ln()),
+            RopeScaling::Yarn { factor, attention_factor, .. } => attention_factor * (1.0 + 0.1 * factor.max(1.0).ln()),
             _ => 1.0,
         }
     }
 
     /// `YaRN`'s ramp: the pair where it begins, and its length.
     fn ramp(&self) -> (f64, f64) {
-        let RopeScaling::Yarn {
-            original_context,
-            beta_fast,
-            beta_slow,
-            ..
-        } = self.scaling
-        else {
+        let RopeScaling::Yarn { original_context, beta_fast, beta_slow, .. } = self.scaling else {
             return (0.0, 1.0);
         };
         let dims = f64::from(self.dims);

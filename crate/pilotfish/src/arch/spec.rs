@@ -21,10 +21,7 @@ pub type TensorIndex = usize;
 ///
 /// Steps without a tensor are left out. Matrices lie as `[columns = inputs, rows = outputs]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four independent properties, not states"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent properties, not states")]
 pub struct ModelSpec {
     /// `general.architecture`.
     pub family: &'static str,

@@ -37,7 +37,8 @@ pub use options::{Guide, GuideKind, NamedFilter, SessionOptions};
 pub use rows::{MAX_ROWS, Row, Rows};
 pub use score::{Scores, each_logits, highest, logsumexp, score};
 pub use session::{
-    CANDIDATES, Candidate, LogProbs, PrefillProgress, RowInfo, Session, SessionInfo, SessionMemory, Step, Stop,
+    CANDIDATES, Candidate, LogProbs, PrefillProgress, RowInfo, Session, SessionInfo, SessionMemory, SessionPlan, Step,
+    Stop,
 };
 
 use crate::Result;
@@ -77,7 +78,8 @@ pub struct EngineInfo {
 }
 
 impl Engine {
-    /// Opens the GPU and, unless told, measures which matrix-vector kernel suits it. `now` gives seconds from any origin.
+    /// Opens the GPU and, unless told, measures which matrix-vector kernel suits it. `now` gives
+    /// milliseconds from any origin.
     pub async fn open(options: &EngineOptions, now: &dyn Fn() -> f64) -> Result<Self> {
         let gpu = Rc::new(Gpu::open(&options.gpu).await?);
         let calibration = if options.matvec.is_some() { None } else { Some(calibrate(&gpu, now).await?) };
@@ -97,7 +99,11 @@ impl Engine {
     }
 
     /// Loads a GGUF file. `progress` answers `false` to abort.
-    pub async fn load(&self, source: &mut impl ByteSource, progress: impl FnMut(LoadProgress) -> bool) -> Result<Model> {
+    pub async fn load(
+        &self,
+        source: &mut impl ByteSource,
+        progress: impl FnMut(LoadProgress) -> bool,
+    ) -> Result<Model> {
         Model::load(&self.gpu, source, progress).await
     }
 

@@ -29,17 +29,13 @@ pub struct SessionOptions {
     /// Tokens to make at most.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: u32,
-    /// Steps submitted ahead of the one being read: 1 waits for each token.
-    #[serde(default = "default_in_flight")]
+    /// Steps submitted ahead of the one being read, at most 8: 1 waits for each token, 0 is what suits the device.
+    #[serde(default)]
     pub in_flight: u32,
 }
 
 fn default_max_tokens() -> u32 {
     256
-}
-
-fn default_in_flight() -> u32 {
-    3
 }
 
 impl SessionOptions {
@@ -53,7 +49,7 @@ impl SessionOptions {
             filter: None,
             context_length: 0,
             max_tokens: default_max_tokens(),
-            in_flight: default_in_flight(),
+            in_flight: 0,
         }
     }
 }

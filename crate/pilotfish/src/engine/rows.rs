@@ -3,9 +3,12 @@
 //! Rows with the same weights and the same prompt are one row: a context guide against the base's own prompt costs one row
 //! more, not two.
 
+use std::rc::Rc;
+
 use super::model::{Model, Prompt};
 use super::options::{Guide, GuideKind};
 use crate::chat::{Message, Role};
+use crate::model::Sizes;
 use crate::tokenizer::{TokenId, vocabulary_difference};
 use crate::{Error, Result};
 
@@ -41,7 +44,7 @@ pub struct Rows {
 
 impl Rows {
     /// Renders, tokenizes, and merges what is equal.
-    pub fn plan(base: &Model, models: &[&Model], prompt: &Prompt, guides: &[Guide]) -> Result<Self> {
+    pub fn plan(base: &Model, models: &[Rc<Model>], prompt: &Prompt, guides: &[Guide]) -> Result<Self> {
         let mut rows = Self { rows: Vec::new(), guides: Vec::new() };
         rows.row("base".into(), 0, base, prompt)?;
         for (at, guide) in guides.iter().enumerate() {
@@ -62,7 +65,8 @@ impl Rows {
                     terms.extend([(with, 1.0), (against, -1.0)]);
                 }
                 GuideKind::Model { model, prompt: own } => {
-                    let guide_model = *models.get(*model).ok_or(Error::GuideModel { index: *model, given: models.len() })?;
+                    let guide_model =
+                        models.get(*model).ok_or(Error::GuideModel { index: *model, given: models.len() })?;
                     if let Some(difference) = vocabulary_difference(&base.tokenizer, &guide_model.tokenizer) {
                         return Err(Error::Vocabulary { guide: guide.name.clone(), difference: Box::new(difference) });
                     }
@@ -73,6 +77,12 @@ impl Rows {
             rows.guides.push(GuideRows { terms });
         }
         Ok(rows.by_model())
+    }
+
+    /// How large the parts of a model's forward pass are.
+    pub(super) fn sizes(&self, model: usize, context: u32, chunk: u32) -> Sizes {
+        let rows = self.rows.iter().filter(|row| row.model == model).count() as u32;
+        Sizes { rows, context, chunk }
     }
 
     /// Puts the rows of one model beside each other: they are one batch. The base stays first.

@@ -71,15 +71,18 @@ pub async fn each_logits(
     let logits = gpu.buffer("scored logits", row_bytes * u64::from(chunk), Usage::Storage)?;
     let batch = gpu.buffer("decode batch", 256, Usage::Storage)?;
     let logits = Logits { buffer: &logits, stride: stride(vocab), first_row: 0 };
-    let forward = Forward::new(gpu, &ForwardPlan {
-        spec,
-        weights,
-        sizes: Sizes { rows: 1, context: ids.len() as u32, chunk },
-        decode_batch: Binding { at: 0, buffer: &batch, range: None },
-        logits,
-        score_logits: Some(logits),
-        shape: engine.shape,
-    })?;
+    let forward = Forward::new(
+        gpu,
+        &ForwardPlan {
+            spec,
+            weights,
+            sizes: Sizes { rows: 1, context: ids.len() as u32, chunk },
+            decode_batch: Binding { at: 0, buffer: &batch, range: None },
+            logits,
+            score_logits: Some(logits),
+            shape: engine.shape,
+        },
+    )?;
     let tokens: Vec<BatchToken> =
         ids.iter().enumerate().map(|(at, id)| BatchToken { id: *id, row: 0, position: at as u32, pad: 0 }).collect();
     let mut done = 0;

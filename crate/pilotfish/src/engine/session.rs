@@ -15,7 +15,7 @@ use super::options::{NamedFilter, SessionOptions};
 use super::rows::Rows;
 use crate::gpu::{Binding, Gpu, Readback, StepShape, Usage, record};
 use crate::guidance::{MixRule, Mixer, MixerPlan, RowFilter, Sampling, Telemetry, Term};
-use crate::model::{BatchToken, Forward, ForwardPlan, Logits, Sizes, batch_words};
+use crate::model::{BatchToken, Forward, ForwardPlan, Logits, batch_words};
 use crate::ops::{attend, stride};
 use crate::tokenizer::{StreamDecoder, TokenId, Tokenizer};
 use crate::{Error, Result};
@@ -25,6 +25,9 @@ pub const CANDIDATES: u32 = 10;
 
 /// The most steps in flight.
 const MAX_IN_FLIGHT: u32 = 8;
+
+/// Steps in flight on a GPU: enough to hide the way of a token to the CPU, few enough for a slider to feel immediate.
+const DEFAULT_IN_FLIGHT: u32 = 3;
 
 /// Each weight set's decode batch begins at a multiple of this many bytes: WebGPU's binding alignment, and room for
 /// [`super::rows::MAX_ROWS`] tokens.
@@ -138,6 +141,54 @@ pub struct SessionMemory {
     pub activations: u64,
 }
 
+/// What a session will take, known before anything is allocated.
+#[derive(Debug)]
+pub struct SessionPlan {
+    /// The rows.
+    pub rows: Rows,
+    /// Positions per row.
+    pub context: u32,
+    /// GPU memory.
+    pub memory: SessionMemory,
+    vocab: u32,
+    vocab_stride: u32,
+    /// The models in use, in the order of their rows.
+    used: Vec<usize>,
+}
+
+impl SessionPlan {
+    /// Renders and tokenizes the prompts, checks every option, and adds up the memory.
+    pub fn new(engine: &Engine, base: &Model, models: &[Rc<Model>], options: &SessionOptions) -> Result<Self> {
+        let rows = Rows::plan(base, models, &options.prompt, &options.guides)?;
+        let mut used: Vec<usize> = rows.rows.iter().map(|row| row.model).collect();
+        used.dedup();
+        let in_use = || used.iter().map(|index| pick(base, models, *index));
+        let context =
+            context(&rows, options, in_use().map(|model| model.spec.context_length).min().unwrap_or_default())?;
+        let vocab = in_use().map(Model::vocab).min().unwrap_or_default();
+        let vocab_stride = stride(in_use().map(|model| model.spec.n_vocab).max().unwrap_or_default());
+        options.sampling.validate(vocab)?;
+        mix_rule(&rows, options)?.validate(rows.rows.len(), vocab)?;
+        let mut memory = SessionMemory {
+            activations: u64::from(vocab_stride) * 4 * rows.rows.len() as u64,
+            ..SessionMemory::default()
+        };
+        for index in &used {
+            let Model { spec, weights, .. } = pick(base, models, *index);
+            let sizes = rows.sizes(*index, context, engine.chunk());
+            memory.weights += weights.bytes;
+            memory.kv += sizes.kv_bytes(spec);
+            memory.activations += sizes.activation_bytes(spec);
+        }
+        Ok(Self { rows, context, memory, vocab, vocab_stride, used })
+    }
+}
+
+/// Model 0 is the base, `i + 1` is guide model `i`. Row planning has checked the index.
+fn pick<'a>(base: &'a Model, models: &'a [Rc<Model>], index: usize) -> &'a Model {
+    if index == 0 { base } else { &models[index - 1] }
+}
+
 /// A generation under way.
 #[derive(Debug)]
 pub struct Session {
@@ -190,61 +241,55 @@ impl Session {
         options: &SessionOptions,
         mut progress: impl FnMut(PrefillProgress) -> bool,
     ) -> Result<Self> {
+        let plan = SessionPlan::new(engine, &base, models, options)?;
+        let SessionPlan { rows, context, vocab, vocab_stride, used, memory } = plan;
         let gpu = Rc::clone(&engine.gpu);
-        let guide_models: Vec<&Model> = models.iter().map(|model| &**model).collect();
-        let rows = Rows::plan(&base, &guide_models, &options.prompt, &options.guides)?;
-        let model = |index: usize| if index == 0 { &base } else { &models[index - 1] };
-        let context = context(&rows, options, |index| model(index).spec.context_length)?;
-        let vocab = rows.rows.iter().map(|row| model(row.model).vocab()).min().unwrap_or_default();
-        let widest = rows.rows.iter().map(|row| model(row.model).spec.n_vocab).max().unwrap_or_default();
-        let vocab_stride = stride(widest);
-
         let rule = mix_rule(&rows, options)?;
-        options.sampling.validate(vocab)?;
-        rule.validate(rows.rows.len(), vocab)?;
         let logits_bytes = u64::from(vocab_stride) * 4 * rows.rows.len() as u64;
         let logits = gpu.buffer("logits", logits_bytes, Usage::Storage)?;
-        let mut used: Vec<usize> = rows.rows.iter().map(|row| row.model).collect();
-        used.dedup();
         let batches = gpu.buffer("decode batches", BATCH_STRIDE * used.len() as u64, Usage::Storage)?;
-
-        let mut memory = SessionMemory { activations: logits_bytes, ..SessionMemory::default() };
         let mut sets = Vec::new();
         for (at, index) in used.iter().enumerate() {
-            let of_set = |row: &&super::rows::Row| row.model == *index;
-            let n = rows.rows.iter().filter(of_set).count() as u32;
             let first_row = rows.rows.iter().position(|row| row.model == *index).unwrap_or_default() as u32;
-            let Model { spec, weights, .. } = &**model(*index);
-            let sizes = Sizes { rows: n, context, chunk: engine.chunk() };
-            let forward = Forward::new(&gpu, &ForwardPlan {
-                spec,
-                weights,
-                sizes,
-                decode_batch: Binding { at: 0, buffer: &batches, range: Some((at as u64 * BATCH_STRIDE, BATCH_STRIDE)) },
-                logits: Logits { buffer: &logits, stride: vocab_stride, first_row },
-                score_logits: None,
-                shape: engine.shape,
-            })?;
-            memory.weights += weights.bytes;
-            memory.kv += sizes.kv_bytes(spec);
-            memory.activations += sizes.activation_bytes(spec);
-            sets.push(Set { model: *index, forward, rows: n });
+            let Model { spec, weights, .. } = pick(&base, models, *index);
+            let sizes = rows.sizes(*index, context, engine.chunk());
+            let forward = Forward::new(
+                &gpu,
+                &ForwardPlan {
+                    spec,
+                    weights,
+                    sizes,
+                    decode_batch: Binding {
+                        at: 0,
+                        buffer: &batches,
+                        range: Some((at as u64 * BATCH_STRIDE, BATCH_STRIDE)),
+                    },
+                    logits: Logits { buffer: &logits, stride: vocab_stride, first_row },
+                    score_logits: None,
+                    shape: engine.shape,
+                },
+            )?;
+            sets.push(Set { model: *index, forward, rows: sizes.rows });
         }
 
-        let mixer = Mixer::new(&gpu, &MixerPlan {
-            vocab,
-            vocab_stride,
-            logits: &logits,
-            rows: rows.rows.len(),
-            rule: &rule,
-            sampling: &options.sampling,
-            report: std::iter::once(0).chain(rows.guides.iter().map(|guide| guide.terms[0].0)).collect(),
-            candidates: CANDIDATES.min(vocab),
-            batches: &batches,
-            batch_offsets: (0..used.len() as u64).map(|at| at * BATCH_STRIDE).collect(),
-            slots: MAX_IN_FLIGHT,
-        })?;
-        let readbacks = (0..MAX_IN_FLIGHT).map(|_| gpu.readback("telemetry", mixer.slot_bytes())).collect::<Result<_, _>>()?;
+        let mixer = Mixer::new(
+            &gpu,
+            &MixerPlan {
+                vocab,
+                vocab_stride,
+                logits: &logits,
+                rows: rows.rows.len(),
+                rule: &rule,
+                sampling: &options.sampling,
+                report: std::iter::once(0).chain(rows.guides.iter().map(|guide| guide.terms[0].0)).collect(),
+                candidates: CANDIDATES.min(vocab),
+                batches: &batches,
+                batch_offsets: (0..used.len() as u64).map(|at| at * BATCH_STRIDE).collect(),
+                slots: MAX_IN_FLIGHT,
+            },
+        )?;
+        let readbacks =
+            (0..MAX_IN_FLIGHT).map(|_| gpu.readback("telemetry", mixer.slot_bytes())).collect::<Result<_, _>>()?;
         gpu.flush().await?;
 
         let info = SessionInfo {
@@ -258,6 +303,7 @@ impl Session {
             weight_bytes_per_step: memory.weights,
             memory,
         };
+        let software = gpu.info().software;
         let mut session = Self {
             decoder: StreamDecoder::new(SharedTokenizer(Rc::clone(&base))),
             longest_prompt: rows.rows.iter().map(|row| row.ids.len()).max().unwrap_or_default() as u32,
@@ -271,7 +317,12 @@ impl Session {
             submitted: 0,
             taken: 0,
             max_tokens: options.max_tokens,
-            in_flight: options.in_flight.clamp(1, MAX_IN_FLIGHT),
+            in_flight: match options.in_flight {
+                // On the CPU steps cannot overlap with anything: going ahead would only delay a stop.
+                0 if software => 1,
+                0 => DEFAULT_IN_FLIGHT,
+                asked => asked.min(MAX_IN_FLIGHT),
+            },
             stop_asked: false,
             ended: options.max_tokens == 0,
             info,
@@ -358,7 +409,7 @@ impl Session {
     fn step_dispatches(&self) -> impl Iterator<Item = (&crate::gpu::Dispatch, StepShape)> {
         let splits = attend::splits(self.longest_prompt + self.submitted, self.gpu.info().software);
         let forwards = self.sets.iter().flat_map(move |set| {
-            let shape = StepShape { tokens: set.rows, outputs: set.rows, splits };
+            let shape = StepShape { tokens: set.rows, splits };
             set.forward.decode.iter().map(move |dispatch| (dispatch, shape))
         });
         forwards.chain(self.mixer.dispatches().map(|dispatch| (dispatch, StepShape::default())))
@@ -442,8 +493,14 @@ impl Session {
         for (at, set) in self.sets.iter().enumerate() {
             let mut tokens = Vec::new();
             let mut last = Vec::new();
-            for (row, ids) in self.rows.rows.iter().filter(|row| row.model == set.model).map(|row| &row.ids).enumerate() {
-                let token = |position: usize| BatchToken { id: ids[position], row: row as u32, position: position as u32, pad: 0 };
+            for (row, ids) in self.rows.rows.iter().filter(|row| row.model == set.model).map(|row| &row.ids).enumerate()
+            {
+                let token = |position: usize| BatchToken {
+                    id: ids[position],
+                    row: row as u32,
+                    position: position as u32,
+                    pad: 0,
+                };
                 tokens.extend((0..ids.len() - 1).map(token));
                 last.push(token(ids.len() - 1));
             }
@@ -462,9 +519,8 @@ impl Session {
     }
 }
 
-/// Positions per row: what was asked for, or what is needed, within what every model was trained for.
-fn context(rows: &Rows, options: &SessionOptions, trained: impl Fn(usize) -> u32) -> Result<u32> {
-    let most = rows.rows.iter().map(|row| trained(row.model)).min().unwrap_or_default();
+/// Positions per row: what was asked for, or what is needed, within `most`, what every model was trained for.
+fn context(rows: &Rows, options: &SessionOptions, most: u32) -> Result<u32> {
     let longest = rows.rows.iter().max_by_key(|row| row.ids.len());
     let needed = longest.map_or(0, |row| row.ids.len() as u32).saturating_add(options.max_tokens);
     let context = if options.context_length == 0 { needed.min(most) } else { options.context_length.min(most) };

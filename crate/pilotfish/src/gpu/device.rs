@@ -191,6 +191,11 @@ impl Gpu {
         }
     }
 
+    /// Gives the device back now; whatever is on it is lost, and further calls end in [`GpuError::Lost`].
+    pub fn close(&self) {
+        self.device.destroy();
+    }
+
     /// Makes the queue look at what has finished: an empty submit. Firefox otherwise completes a readback on a 100 ms
     /// timer (Mozilla bug 1870699).
     pub fn nudge(&self) {

@@ -9,8 +9,6 @@ use super::{Binding, Gpu, GpuError, Pipeline, Shader};
 pub struct StepShape {
     /// Tokens in the batch: one per row while decoding, up to a chunk while prefilling.
     pub tokens: u32,
-    /// Tokens whose logits are wanted.
-    pub outputs: u32,
     /// Parts the key-value cache is split in while decoding.
     pub splits: u32,
 }
@@ -22,8 +20,6 @@ pub enum Extent {
     Fixed(u32),
     /// One workgroup per so many tokens of the batch, rounded up.
     Tokens(u32),
-    /// One workgroup per so many outputs of the batch, rounded up.
-    Outputs(u32),
     /// One workgroup per split.
     Splits,
     /// So many workgroups where there is more than one split to be combined, otherwise none.
@@ -35,7 +31,6 @@ impl Extent {
         match self {
             Self::Fixed(n) => n,
             Self::Tokens(per) => shape.tokens.div_ceil(per),
-            Self::Outputs(per) => shape.outputs.div_ceil(per),
             Self::Splits => shape.splits,
             Self::IfSplit(n) => n * u32::from(shape.splits > 1),
         }

@@ -203,6 +203,14 @@ pub(crate) fn cases() -> Vec<Case> {
     setups.push(Setup { kind: Kind::Nan, sampling: samplings[7], ..plain(1000, 3) });
     setups.push(Setup { kind: Kind::Impossible, ..plain(300, 2) });
     setups.push(Setup { kind: Kind::Impossible, sampling: samplings[7], ..plain(300, 2) });
+    // Radix totals at their largest: every token as likely as any other, in a vocabulary larger than Gemma's.
+    setups.push(Setup {
+        kind: Kind::Equal,
+        sampling: Sampling { top_p: 0.5, ..warm },
+        steps: 1,
+        spread: Spread::Wide,
+        ..plain(262_208, 1)
+    });
     // Long runs: token for token.
     setups.push(Setup { steps: 1000, ..plain(1000, 3) });
     setups.push(Setup { steps: 500, sampling: samplings[7], ..plain(1000, 3) });

@@ -13,7 +13,7 @@ use crate::ops::select::{Selection, select};
 /// What a [`Mixer`] is made of.
 #[derive(Debug, Clone)]
 pub struct MixerPlan<'a> {
-    /// Ids that are mixed: the smallest vocabulary of all rows, at most 262,144.
+    /// Ids that are mixed: the smallest vocabulary of all rows, at most 500,000.
     pub vocab: u32,
     /// Floats between rows of logits.
     pub vocab_stride: u32,
@@ -298,7 +298,7 @@ impl MixerPlan<'_> {
             if holds { Ok(()) } else { Err(MixError::Plan { what, found, expected }) }
         };
         let vocab = self.vocab;
-        plan("vocab", vocab.into(), "1 to 262144", (1..=MOST_VOCAB).contains(&vocab))?;
+        plan("vocab", vocab.into(), "1 to 500000", (1..=MOST_VOCAB).contains(&vocab))?;
         plan("vocab_stride", self.vocab_stride.into(), "at least the vocabulary", self.vocab_stride >= vocab)?;
         plan("rows", self.rows as u64, "1 to 32", self.rows > 0 && self.rows as u64 <= u64::from(MOST_ROWS))?;
         let bytes = 4 * self.rows as u64 * u64::from(self.vocab_stride);

@@ -1,8 +1,9 @@
 //! A whole step on the CPU: what the [`super::Mixer`] does, said plainly.
 
 use super::{Candidate, FilterKind, MixError, MixRule, Sampling, Telemetry};
+use crate::ops::elementary::sort_key;
 use crate::ops::mix::Kept;
-use crate::ops::mixing::{MASKED, is_possible, logit, sort_key};
+use crate::ops::mixing::{MASKED, is_possible, logit};
 use crate::ops::{mix, pick, row_max, select};
 
 /// One step: settings, and its number.

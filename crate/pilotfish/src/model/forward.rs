@@ -10,7 +10,7 @@
 use super::weights::{GateUp, Layer, Projection, Weights};
 use crate::arch::{self, ModelSpec};
 use crate::gpu::{Binding, Dispatch, Gpu, GpuError, StepShape, Usage, record};
-use crate::ops::attend::{Attend, Heads, MAX_SPLITS, RopeStyle, Variant};
+use crate::ops::attend::{Attend, Heads, RopeStyle, Variant};
 use crate::ops::attend_combine::Combine;
 use crate::ops::attend_prefill::Prefill;
 use crate::ops::embed::Embed;
@@ -40,7 +40,7 @@ pub struct BatchToken {
 /// A batch as the kernels read it: the header, then the tokens.
 pub fn batch_words(tokens: &[BatchToken]) -> Vec<BatchToken> {
     let n = tokens.len() as u32;
-    let header = BatchToken { id: n, row: n, position: 1, pad: 0 };
+    let header = BatchToken { id: n, row: 0, position: 0, pad: 0 };
     std::iter::once(header).chain(tokens.iter().copied()).collect()
 }
 
@@ -64,7 +64,13 @@ impl Sizes {
 
     /// Bytes of the activations of a model of this shape.
     pub fn activation_bytes(&self, spec: &ModelSpec) -> u64 {
-        let widths = [spec.hidden; 3].into_iter().chain([qkv_width(spec), attention_width(spec), spec.ffn, 2 * spec.ffn]);
+        let widths = [spec.hidden; 3].into_iter().chain([
+            qkv_width(spec),
+            attention_width(spec),
+            attention_width(spec),
+            spec.ffn,
+            2 * spec.ffn,
+        ]);
         widths.map(|width| u64::from(stride(width)) * 4 * u64::from(self.chunk.max(self.rows))).sum()
     }
 }
@@ -149,7 +155,8 @@ impl Forward {
     /// Allocates and records.
     pub fn new(gpu: &Gpu, plan: &ForwardPlan<'_>) -> Result<Self, GpuError> {
         let buffers = Buffers::new(gpu, plan)?;
-        let prefill_batch = gpu.buffer("prefill batch", BATCH_ENTRY * (1 + u64::from(plan.sizes.chunk)), Usage::Storage)?;
+        let prefill_batch =
+            gpu.buffer("prefill batch", BATCH_ENTRY * (1 + u64::from(plan.sizes.chunk)), Usage::Storage)?;
         let recorder = Recorder { gpu, plan, buffers: &buffers };
         let whole = Binding::whole(0, &prefill_batch);
         let chunk = Tokens::Chunk(whole);
@@ -185,6 +192,8 @@ struct Buffers {
     y: wgpu::Buffer,
     /// `[q | k | v]`.
     qkv: wgpu::Buffer,
+    /// Rotated queries of a prefill.
+    q: wgpu::Buffer,
     /// Attention's output.
     attention: wgpu::Buffer,
     /// Attention's partial results, one per split.
@@ -203,21 +212,28 @@ impl Buffers {
     fn new(gpu: &Gpu, plan: &ForwardPlan<'_>) -> Result<Self, GpuError> {
         let ForwardPlan { spec, sizes, weights, .. } = plan;
         let tokens = u64::from(sizes.chunk.max(sizes.rows));
-        let activation = |label: &str, width: u32| gpu.buffer(label, u64::from(stride(width)) * 4 * tokens, Usage::Storage);
+        let activation =
+            |label: &str, width: u32| gpu.buffer(label, u64::from(stride(width)) * 4 * tokens, Usage::Storage);
         let split = weights.layers.iter().any(|layer| matches!(layer.gate_up, GateUp::Split(_)));
         let heads = spec.layers.first().map(|layer| heads(spec, layer, sizes));
         let cache_bytes = heads.map_or(0, |heads| heads.cache_bytes(sizes.rows));
-        let partials = heads.map_or(0, |heads| heads.partials_bytes(sizes.rows, MAX_SPLITS));
+        let partials = heads.map_or(0, |heads| heads.partials_bytes(sizes.rows));
         let turns = |(rope, frequencies): &(arch::Rope, Vec<f32>)| {
             let table = turns(frequencies, rope.magnitude(), sizes.context);
             Ok((*rope, gpu.storage_of("rotation", &table)?))
         };
-        let cache = |_| Ok((gpu.buffer("key cache", cache_bytes, Usage::Storage)?, gpu.buffer("value cache", cache_bytes, Usage::Storage)?));
+        let cache = |_| {
+            Ok((
+                gpu.buffer("key cache", cache_bytes, Usage::Storage)?,
+                gpu.buffer("value cache", cache_bytes, Usage::Storage)?,
+            ))
+        };
         Ok(Self {
             x: activation("residual stream", spec.hidden)?,
             h: activation("block input", spec.hidden)?,
             y: activation("block output", spec.hidden)?,
             qkv: activation("qkv", qkv_width(spec))?,
+            q: activation("queries", attention_width(spec))?,
             attention: activation("attention", attention_width(spec))?,
             partials: gpu.buffer("attention partials", partials, Usage::Storage)?,
             ffn: activation("feed forward", spec.ffn)?,
@@ -242,7 +258,7 @@ impl Forward {
     fn submit(&self, gpu: &Gpu, dispatches: &[Dispatch], tokens: &[BatchToken]) {
         gpu.write(&self.prefill_batch, 0, &batch_words(tokens));
         let n = tokens.len() as u32;
-        let shape = StepShape { tokens: n, outputs: n, splits: 1 };
+        let shape = StepShape { tokens: n, splits: 1 };
         let mut encoder = gpu.encoder();
         record(&mut encoder, dispatches.iter().map(|dispatch| (dispatch, shape)), None);
         gpu.submit(encoder);
@@ -290,7 +306,11 @@ impl Recorder<'_> {
         self.norm(Some((&self.buffers.y, post_gain)), gain)
     }
 
-    fn norm(&self, residual: Option<(&wgpu::Buffer, Option<&wgpu::Buffer>)>, gain: &wgpu::Buffer) -> Result<Dispatch, GpuError> {
+    fn norm(
+        &self,
+        residual: Option<(&wgpu::Buffer, Option<&wgpu::Buffer>)>,
+        gain: &wgpu::Buffer,
+    ) -> Result<Dispatch, GpuError> {
         let Buffers { x, h, .. } = self.buffers;
         let ModelSpec { hidden, norm_eps, .. } = *self.plan.spec;
         Norm { n: hidden, eps: norm_eps, x, residual, gain, h }.dispatch(self.gpu)
@@ -331,25 +351,26 @@ impl Recorder<'_> {
         steps: &mut Vec<Dispatch>,
     ) -> Result<(), GpuError> {
         let spec = self.plan.spec;
-        let Buffers { h, y, qkv, attention, partials, cache, turns, .. } = self.buffers;
+        let Buffers { h, y, q, qkv, attention, partials, cache, turns, .. } = self.buffers;
         steps.extend(self.project(&layer.qkv, h, (qkv, stride(qkv_width(spec)), 0), tokens)?);
         let layer_spec = &spec.layers[at];
         let heads = heads(spec, layer_spec, &self.plan.sizes);
         let variant = Variant::of(self.gpu);
         let (k_cache, v_cache) = &cache[at];
-        let turns = turns.iter().find(|(rope, _)| *rope == layer_spec.rope).map_or(self.gpu.nothing(), |(_, turns)| turns);
+        let turns =
+            turns.iter().find(|(rope, _)| *rope == layer_spec.rope).map_or(self.gpu.nothing(), |(_, turns)| turns);
         let qk_gain = layer.qk_norm.as_ref();
         let out = attention;
         match phase {
             Phase::Decode => {
                 let attend = Attend { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, out, partials };
                 steps.push(attend.dispatch(self.gpu)?);
-                steps.push(Combine { heads, batch, partials, out }.dispatch(self.gpu)?);
+                steps.push(Combine { heads, variant, batch, partials, out }.dispatch(self.gpu)?);
             }
             Phase::Prefill => {
-                let rope = Rope { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, out };
+                let rope = Rope { heads, variant, batch, qkv, k_cache, v_cache, turns, qk_gain, q };
                 steps.push(rope.dispatch(self.gpu)?);
-                steps.push(Prefill { heads, variant, batch, k_cache, v_cache, out }.dispatch(self.gpu)?);
+                steps.push(Prefill { heads, variant, batch, q, k_cache, v_cache, out }.dispatch(self.gpu)?);
             }
         }
         steps.extend(self.project(&layer.attn_output, attention, (y, stride(spec.hidden), 0), tokens)?);

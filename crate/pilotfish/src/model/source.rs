@@ -57,9 +57,11 @@ impl ByteSource for std::fs::File {
     async fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), SourceError> {
         use std::io::{Read, Seek, SeekFrom};
         let length = into.len();
-        self.seek(SeekFrom::Start(offset))
-            .and_then(|_| self.read_exact(into))
-            .map_err(|error| SourceError::Read { offset, length, message: error.to_string() })
+        self.seek(SeekFrom::Start(offset)).and_then(|_| self.read_exact(into)).map_err(|error| SourceError::Read {
+            offset,
+            length,
+            message: error.to_string(),
+        })
     }
 }
 

@@ -233,11 +233,7 @@ impl Uploads<'_> {
             attn_output: self.stack("attn_output", &[(layer.o, None)])?,
             post_attn_norm: self.optional(layer.post_attn_norm)?,
             ffn_norm: self.gain(layer.ffn_norm)?,
-            gate_up: if gate_up.len() == 1 {
-                GateUp::Fused(gate_up.remove(0).matrix)
-            } else {
-                GateUp::Split(gate_up)
-            },
+            gate_up: if gate_up.len() == 1 { GateUp::Fused(gate_up.remove(0).matrix) } else { GateUp::Split(gate_up) },
             down: self.stack("down", &[(layer.down, None)])?,
             post_ffn_norm: self.optional(layer.post_ffn_norm)?,
         })
@@ -297,7 +293,8 @@ impl Uploads<'_> {
                 let rows = most.min(total - from);
                 let matrix = self.matrix(label, first, rows)?;
                 self.place(&run, from as usize, &matrix);
-                let bias = if biased { Some(self.floats("bias", run.iter().filter_map(|(_, bias)| *bias))?) } else { None };
+                let bias =
+                    if biased { Some(self.floats("bias", run.iter().filter_map(|(_, bias)| *bias))?) } else { None };
                 made.push(Projection { matrix, column: column + from as u32, bias });
             }
             column += total as u32;

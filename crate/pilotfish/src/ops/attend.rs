@@ -8,12 +8,14 @@ use crate::gpu::{Binding, Dispatch, Extent, Gpu, GpuError};
 #[cfg(any(test, feature = "grid"))]
 pub(super) mod cases;
 
-/// Query heads that one workgroup does at most: their sums are in registers, their scores in workgroup memory.
+/// Query heads that a workgroup, or an invocation by itself, does at most: a key and a value are read once for all of them.
 const GROUP: u32 = 4;
+/// Invocations in a workgroup where each does a split by itself: `SwiftShader` runs four at once.
+const SERIAL_SPLITS: u32 = 4;
 /// Positions that make a split worth its workgroup.
 const SPLIT_KEYS: u32 = 128;
-/// The most splits [`splits`] asks for.
-pub const MAX_SPLITS: u32 = 32;
+/// Splits that there is room for; kernels leave those past it idle.
+const MAX_SPLITS: u32 = 32;
 
 /// Which values of a head are rotated together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,8 @@ pub(super) struct Params {
     scale: f32,
     soft_cap: f32,
     eps: f32,
-    pad: [u32; 3],
+    d4: u32,
+    pad: [u32; 2],
 }
 
 impl Heads {
@@ -115,8 +118,8 @@ impl Heads {
     }
 
     /// Bytes of what the splits of a decoding step leave for [`super::attend_combine`].
-    pub fn partials_bytes(&self, tokens: u32, splits: u32) -> u64 {
-        u64::from(tokens) * u64::from(self.n_heads) * u64::from(splits) * u64::from(self.head_dim + 4) * 4
+    pub fn partials_bytes(&self, tokens: u32) -> u64 {
+        u64::from(tokens) * u64::from(self.n_heads) * u64::from(MAX_SPLITS) * u64::from(self.head_dim + 4) * 4
     }
 
     pub(super) fn params(&self) -> Params {
@@ -130,7 +133,8 @@ impl Heads {
             scale: self.scale,
             soft_cap: self.soft_cap.unwrap_or(0.0),
             eps: self.qk_norm.unwrap_or(0.0),
-            pad: [0; 3],
+            d4: self.head_dim / 4,
+            pad: [0; 2],
         }
     }
 
@@ -139,6 +143,7 @@ impl Heads {
         let mut consts = vec![
             ("HEAD_DIM", self.head_dim),
             ("RATIO", self.ratio()),
+            ("MAX_SPLITS", MAX_SPLITS),
             ("SOFT_CAP", u32::from(self.soft_cap.is_some())),
             ("ROPE_DIMS", self.rope_dims),
             ("HALF_SPLIT", u32::from(self.rope_style == RopeStyle::HalfSplit)),
@@ -151,6 +156,12 @@ impl Heads {
     fn ratio(&self) -> u32 {
         self.n_heads / self.n_kv_heads
     }
+
+    /// In how many groups the query heads of a kv head are done, and how many are in a group (the last may have fewer).
+    pub(super) fn groups(&self) -> (u32, u32) {
+        let groups = self.ratio().div_ceil(GROUP);
+        (groups, self.ratio().div_ceil(groups))
+    }
 }
 
 /// What [`attend`] reads and writes. The token's own key and value are rotated and stored by the same kernel.
@@ -162,7 +173,7 @@ pub struct Attend<'a> {
     pub heads: Heads,
     /// [`Variant::of`] the GPU, unless a test wants the other.
     pub variant: Variant,
-    /// The batch: `(tokens, outputs, splits, 0)`, then `(id, row, pos, 0)` of each token. Its `at` is not looked at.
+    /// The batch: a header, then `(id, row, pos, 0)` of each token. Its `at` is not looked at.
     pub batch: Binding<'a>,
     /// Projections, see [`Heads`].
     pub qkv: &'a wgpu::Buffer,
@@ -174,9 +185,9 @@ pub struct Attend<'a> {
     pub turns: &'a wgpu::Buffer,
     /// With `qk_norm`: `[2, head_dim]`, the gains of queries, then of keys.
     pub qk_gain: Option<&'a wgpu::Buffer>,
-    /// `[tokens, stride(n_heads head_dim)]`, written where there is one split.
+    /// `[tokens, stride(n_heads head_dim)]`, written where a GPU works on one split; otherwise [`super::attend_combine`] does.
     pub out: &'a wgpu::Buffer,
-    /// [`Heads::partials_bytes`], written where there are more: then [`super::attend_combine`] writes `out`.
+    /// What the splits find: [`Heads::partials_bytes`].
     pub partials: &'a wgpu::Buffer,
 }
 
@@ -185,7 +196,7 @@ impl Attend<'_> {
     pub fn dispatch(&self, gpu: &Gpu) -> Result<Dispatch, GpuError> {
         let heads = &self.heads;
         let params = gpu.uniform_of("attend params", &heads.params())?;
-        let bindings = [
+        let mut bindings = vec![
             Binding::whole(0, &params),
             Binding { at: 1, ..self.batch },
             Binding::whole(2, self.qkv),
@@ -193,26 +204,29 @@ impl Attend<'_> {
             Binding::whole(4, self.v_cache),
             Binding::whole(5, self.turns),
             Binding::whole(6, self.qk_gain.unwrap_or(gpu.nothing())),
-            Binding::whole(7, self.out),
-            Binding::whole(8, self.partials),
+            Binding::whole(7, self.partials),
         ];
-        let (kernel, own, in_x) = match self.variant {
+        let (kernel, size) = match self.variant {
             Variant::Workgroup => {
-                let groups = heads.ratio().div_ceil(GROUP);
-                let own = vec![("SIZE", 128), ("GROUP", heads.ratio().div_ceil(groups)), ("GROUPS", groups)];
-                ("attend", own, heads.n_kv_heads * groups)
+                bindings.push(Binding::whole(8, self.out));
+                ("attend", 128)
             }
-            Variant::Serial => ("attend_serial", vec![("SIZE", 4)], heads.n_heads.div_ceil(4)),
+            Variant::Serial => ("attend_serial", SERIAL_SPLITS),
         };
-        let count = [Extent::Fixed(in_x), Extent::Splits, Extent::Tokens(1)];
-        Dispatch::new(gpu, kernel, &[], &heads.consts(&own), &bindings, count)
+        let (groups, group) = heads.groups();
+        let consts = heads.consts(&[("SIZE", size), ("GROUP", group), ("GROUPS", groups)]);
+        let count = [Extent::Fixed(heads.n_kv_heads * groups), Extent::Splits, Extent::Tokens(1)];
+        Dispatch::new(gpu, kernel, &[], &consts, &bindings, count)
     }
 }
 
 /// How many splits suit a step whose furthest position is `max_pos`.
+///
+/// A GPU needs enough workgroups to hide its latency. On a CPU each of these is a workgroup of four splits, and one or two fill a
+/// few cores (measured on `SwiftShader` with two).
 pub fn splits(max_pos: u32, software: bool) -> u32 {
     if software {
-        return 1;
+        return if max_pos < 256 { 1 } else { 2 };
     }
     max_pos.saturating_add(1).div_ceil(SPLIT_KEYS).clamp(1, MAX_SPLITS)
 }

@@ -1,6 +1,6 @@
 //! Puts together what the splits of [`super::attend`] found.
 
-use super::attend::Heads;
+use super::attend::{Heads, Variant};
 use crate::gpu::{Binding, Dispatch, Extent, Gpu, GpuError};
 
 /// What the kernel reads and writes; the same buffers as [`super::attend::Attend`]'s.
@@ -10,6 +10,8 @@ use crate::gpu::{Binding, Dispatch, Extent, Gpu, GpuError};
 pub struct Combine<'a> {
     /// The heads.
     pub heads: Heads,
+    /// That of [`super::attend::Attend`].
+    pub variant: Variant,
     /// The batch.
     pub batch: Binding<'a>,
     /// What each split found.
@@ -19,7 +21,7 @@ pub struct Combine<'a> {
 }
 
 impl Combine<'_> {
-    /// The dispatch over a decoding step's tokens, left out where there is one split.
+    /// The dispatch over a decoding step's tokens, left out where `attend` has written `out` itself: on a GPU, with one split.
     pub fn dispatch(&self, gpu: &Gpu) -> Result<Dispatch, GpuError> {
         let params = gpu.uniform_of("attend_combine params", &self.heads.params())?;
         let bindings = [
@@ -29,7 +31,11 @@ impl Combine<'_> {
             Binding::whole(3, self.out),
         ];
         let consts = self.heads.consts(&[("SIZE", 64)]);
-        let count = [Extent::IfSplit(self.heads.n_heads), Extent::Tokens(1), Extent::Fixed(1)];
+        let heads = match self.variant {
+            Variant::Workgroup => Extent::IfSplit(self.heads.n_heads),
+            Variant::Serial => Extent::Fixed(self.heads.n_heads),
+        };
+        let count = [heads, Extent::Tokens(1), Extent::Fixed(1)];
         Dispatch::new(gpu, "attend_combine", &[], &consts, &bindings, count)
     }
 }

@@ -101,7 +101,7 @@ struct Clock<'a> {
 impl Clock<'_> {
     /// Milliseconds from submitting `dispatches`, so many times over in one pass, until the queue is done.
     async fn run(&self, dispatches: &[Dispatch], times: usize) -> Result<f64, GpuError> {
-        let shape = StepShape { tokens: 1, outputs: 1, splits: 1 };
+        let shape = StepShape { tokens: 1, splits: 1 };
         let readback = self.gpu.readback("calibration", 16)?;
         let mut encoder = self.gpu.encoder();
         let all = (0..times).flat_map(|_| dispatches.iter().map(|dispatch| (dispatch, shape)));

@@ -97,7 +97,6 @@ pub fn cases() -> Vec<Case> {
     cases.extend(super::mix::cases::cases());
     cases.extend(super::select::cases::cases());
     cases.extend(super::pick::cases::cases());
-    cases.extend(super::score::cases::cases());
     cases.extend(crate::guidance::cases::cases());
     cases
 }
@@ -124,9 +123,9 @@ pub async fn run_grid(gpu: &Gpu, filter: &str, mut report: impl FnMut(&str, Opti
     outcome
 }
 
-/// Runs `dispatches` over a batch of `tokens`, every token an output, one split.
+/// Runs `dispatches` over a batch of `tokens`, one split.
 pub(super) fn run(gpu: &Gpu, dispatches: &[Dispatch], tokens: u32) {
-    let shape = StepShape { tokens, outputs: tokens, splits: 1 };
+    let shape = StepShape { tokens, splits: 1 };
     let mut encoder = gpu.encoder();
     record(&mut encoder, dispatches.iter().map(|dispatch| (dispatch, shape)), None);
     gpu.submit(encoder);

@@ -81,8 +81,6 @@ pub enum Tokens<'a> {
     Rows(u32),
     /// The tokens of a prefill chunk, as many as the header of `batch` says. The binding's `at` is not looked at.
     Chunk(Binding<'a>),
-    /// The outputs of a prefill chunk: the input has a row for each token whose logits are wanted.
-    Outputs(Binding<'a>),
 }
 
 /// A linear layer over one matrix.
@@ -125,7 +123,7 @@ impl Linear<'_> {
         let dispatch = match (shape, self.tokens) {
             (MatvecShape::Rows, _) => super::linear_rows::dispatch(self, gpu),
             (_, Tokens::Rows(rows)) => super::matvec::dispatch(self, gpu, shape, rows),
-            (_, Tokens::Chunk(_) | Tokens::Outputs(_)) => super::matmul::dispatch(self, gpu),
+            (_, Tokens::Chunk(_)) => super::matmul::dispatch(self, gpu),
         };
         Ok(vec![dispatch?])
     }
@@ -168,7 +166,6 @@ impl Linear<'_> {
         let (count, batch) = match self.tokens {
             Tokens::Rows(_) => (0, Binding::whole(5, gpu.nothing())),
             Tokens::Chunk(batch) => (1, batch),
-            Tokens::Outputs(batch) => (2, batch),
         };
         // `matvec.wgsl` has no use for the batch, and WebGPU leaves unused bindings out of the layout.
         if kernel != "matvec" {
@@ -193,7 +190,6 @@ impl Linear<'_> {
         match self.tokens {
             Tokens::Rows(rows) => Extent::Fixed(rows.div_ceil(per)),
             Tokens::Chunk(_) => Extent::Tokens(per),
-            Tokens::Outputs(_) => Extent::Outputs(per),
         }
     }
 }
@@ -238,7 +234,6 @@ pub(super) mod cases {
     pub(crate) enum Over {
         Rows,
         Chunk,
-        Outputs,
     }
 
     impl Point {
@@ -260,10 +255,7 @@ pub(super) mod cases {
                     let (offset, out_stride) = (3, outputs + 5);
                     // What lies around the outputs, and in rows beyond the tokens, must stay as it is.
                     let mut want = numbers.floats((tokens + 1) * out_stride);
-                    let header = match over {
-                        Over::Rows | Over::Chunk => [tokens as u32, 0, 1, 0],
-                        Over::Outputs => [9999, tokens as u32, 1, 0],
-                    };
+                    let header = [tokens as u32, 0, 1, 0];
                     let buffers = (
                         gpu.storage_of("input", &input)?,
                         gpu.storage_of("output", &want)?,
@@ -282,7 +274,6 @@ pub(super) mod cases {
                         tokens: match over {
                             Over::Rows => Tokens::Rows(tokens as u32),
                             Over::Chunk => Tokens::Chunk(batch),
-                            Over::Outputs => Tokens::Outputs(batch),
                         },
                     };
                     run(gpu, &op.dispatches(gpu, shape)?, tokens as u32);

@@ -38,7 +38,6 @@ pub(super) mod cases {
             let point = Point { bias: true, epilogue, ..point(TensorType::Q4_1, 2 * outputs, 576, 20) };
             cases.push(point.case("matmul", Over::Chunk));
         }
-        cases.push(point(TensorType::Q8_0, 100, 576, 3).case("matmul", Over::Outputs));
         cases
     }
 }

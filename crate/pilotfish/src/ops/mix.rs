@@ -1,6 +1,7 @@
 //! The mix: many rows of logits become one, and what a step reports about them is summed up on the way.
 
-use super::mixing::{IMPOSSIBLE, MASKED, Mixing, Stage, is_possible, logit, sort_key};
+use super::elementary::sort_key;
+use super::mixing::{IMPOSSIBLE, MASKED, Mixing, Stage, is_possible, logit};
 use super::select::Selection;
 use crate::gpu::{Dispatch, Gpu, GpuError};
 

@@ -7,6 +7,7 @@ pub mod attend;
 pub mod attend_combine;
 pub mod attend_prefill;
 pub mod calibrate;
+pub mod elementary;
 pub mod embed;
 pub mod finish;
 pub mod glu;
@@ -23,7 +24,6 @@ pub mod norm;
 pub mod pick;
 pub mod rope;
 pub mod row_max;
-pub mod score;
 pub mod select;
 
 /// Activation rows are this many floats apart, rounded up, with zeros in the padding: then a packed weight row, whose last

@@ -3,7 +3,8 @@
 //! The noise is a pure function of seed, step and token id: no state to carry, and a token's noise does not depend on which
 //! other tokens were kept.
 
-use super::mixing::{LANES, Mixing, Stage, ln, twice_atanh};
+use super::elementary::{ln, twice_atanh};
+use super::mixing::{LANES, Mixing, Stage};
 use super::select::{NONE, Selection};
 use crate::gpu::{Dispatch, Gpu, GpuError};
 

@@ -13,7 +13,7 @@ pub struct Rope<'a> {
     pub heads: Heads,
     /// [`Variant::of`] the GPU, unless a test wants the other.
     pub variant: Variant,
-    /// The batch: `(tokens, outputs, splits, 0)`, then `(id, row, pos, 0)` of each token. Its `at` is not looked at.
+    /// The batch: `(tokens, ...)`, then `(id, row, pos, 0)` of each token. Its `at` is not looked at.
     pub batch: Binding<'a>,
     /// Projections, see [`Heads`]. They are left as they are.
     pub qkv: &'a wgpu::Buffer,
@@ -26,7 +26,7 @@ pub struct Rope<'a> {
     /// With `qk_norm`: `[2, head_dim]`, the gains of queries, then of keys.
     pub qk_gain: Option<&'a wgpu::Buffer>,
     /// `[tokens, stride(n_heads head_dim)]`: the queries, normed and rotated.
-    pub out: &'a wgpu::Buffer,
+    pub q: &'a wgpu::Buffer,
 }
 
 impl Rope<'_> {
@@ -41,7 +41,7 @@ impl Rope<'_> {
             Binding::whole(4, self.v_cache),
             Binding::whole(5, self.turns),
             Binding::whole(6, self.qk_gain.unwrap_or(gpu.nothing())),
-            Binding::whole(7, self.out),
+            Binding::whole(7, self.q),
         ];
         let (size, lanes) = match self.variant {
             Variant::Workgroup => (64, 16),

@@ -1,10 +1,11 @@
 //! Exact thresholds: the k-th largest value, or the value down to which a share of the probability lies.
 //!
-//! A radix selection over sortable float keys, eight bits a level, so four dispatches. Masses are integers of 2^-27 of the
-//! largest, so sums do not depend on the order in which workgroups run; over the largest vocabulary the rounding is below
-//! 2^-10 of the most likely token's probability, and that only if every token is too unlikely to be counted.
+//! A radix selection over sortable float keys, eight bits a level, so four dispatches. Masses are integers of 2^-26 of the
+//! largest, so sums do not depend on the order in which workgroups run; over 262,144 tokens the rounding is at most 2^-9 of
+//! the most likely token's probability, and that only if nearly every token is too unlikely to be counted.
 
-use super::mixing::{Mixing, Stage, exp_below, sort_key};
+use super::elementary::{exp_below, sort_key};
+use super::mixing::{Mixing, Stage};
 use crate::gpu::{Dispatch, Gpu, GpuError};
 
 /// Which values.
@@ -64,12 +65,12 @@ pub fn count_key(values: impl Iterator<Item = f32>, k: u32) -> u32 {
 
 /// The largest key from which on the values hold at least the share `p` of exp((value - max) * `inv_t`).
 pub fn mass_key(values: impl Iterator<Item = f32>, max: f32, inv_t: f32, p: f32) -> u32 {
-    let units = |value: f32| u64::from((exp_below((value - max).max(-1e30) * inv_t) * 134_217_728.0 + 0.5) as u32);
+    let units = |value: f32| u64::from((exp_below((value - max).max(-1e30) * inv_t) * 67_108_864.0 + 0.5) as u32);
     let mut masses: Vec<(u32, u64)> = values.map(|value| (sort_key(value), units(value))).collect();
     masses.sort_unstable_by(|a, b| b.cmp(a));
     let total: u64 = masses.iter().map(|(_, units)| units).sum();
     // As the shader: the two halves added in f32, truncated to whole units.
-    let total = (total >> 14) as f32 * 16384.0 + (total & 0x3fff) as f32;
+    let total = (total >> 13) as f32 * 8192.0 + (total & 0x1fff) as f32;
     let target = (p * total).max(1.0) as u64;
     let mut sum = 0;
     for (key, units) in masses {
@@ -95,10 +96,10 @@ pub(super) mod cases {
     /// The key that a finished selection stands for, from its last level's bins and state.
     fn key_of(words: &[u32]) -> u32 {
         let (bins, state) = (&words[3 * 512..4 * 512], &words[4 * 512 + 12..]);
-        let left = u64::from(state[1]) << 14 | u64::from(state[2]);
+        let left = u64::from(state[1]) << 13 | u64::from(state[2]);
         let mut sum = 0;
         for digit in (0..256).rev() {
-            sum += (u64::from(bins[2 * digit]) << 14) + u64::from(bins[2 * digit + 1]);
+            sum += (u64::from(bins[2 * digit]) << 13) + u64::from(bins[2 * digit + 1]);
             if sum >= left {
                 return state[0] << 8 | digit as u32;
             }

@@ -45,7 +45,8 @@ pub(crate) fn run(
     options: &SessionOptions,
     mut before: impl FnMut(u32, &mut Session),
 ) -> Vec<Step> {
-    let mut session = wait(Session::new(engine, Rc::clone(base), models, options, |_| true)).expect("the session starts");
+    let mut session =
+        wait(Session::new(engine, Rc::clone(base), models, options, |_| true)).expect("the session starts");
     let mut steps = Vec::new();
     loop {
         before(steps.len() as u32, &mut session);

@@ -293,3 +293,101 @@ fn real_tokenizer_gemma_3_is_the_same_from_both_files() {
     // The file in JSON finds a literal "▁▁" before it turns spaces into ▁; SentencePiece knows no such difference.
     check_equal_without('▁', &gguf, &json, 11, 3000);
 }
+
+/// Small files of both kinds, with every step that is let through.
+fn seeds() -> [Value; 3] {
+    let model = json!({"type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+        "vocab": {"<unk>": 0, "a": 1, "b": 2, "ab": 3, "▁": 4, "▁a": 5, "<0x41>": 6, "Ġ": 7}, "merges": ["a b", "▁ a"]});
+    let normalizers = json!([{"type": "NFC"}, {"type": "NFKD"}, {"type": "Lowercase"}, {"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"Regex": " +"}, "content": "▁"}, {"type": "Strip", "strip_left": true, "strip_right": true}]);
+    let pre_tokenizers = json!([{"type": "Digits", "individual_digits": true}, {"type": "Punctuation", "behavior": "Contiguous"},
+        {"type": "Split", "pattern": {"Regex": "a*"}, "behavior": "MergedWithNext", "invert": true},
+        {"type": "Split", "pattern": {"String": "b"}, "behavior": "Removed", "invert": false}]);
+    let mut added = [added(8, "<s>"), added(9, "A b")];
+    added[1]["normalized"] = json!(true);
+    added[1]["single_word"] = json!(true);
+    added[0]["lstrip"] = json!(true);
+    added[0]["rstrip"] = json!(true);
+    [
+        json!({"added_tokens": added, "normalizer": {"type": "Sequence", "normalizers": normalizers},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": pre_tokenizers},
+            "post_processor": {"type": "Sequence", "processors": [{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}]}]},
+            "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+            "model": model}),
+        json!({"added_tokens": added, "normalizer": null,
+            "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
+            "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}, "model": model}),
+        gpt2_small(),
+    ]
+}
+
+/// Replaces, removes or repeats a value somewhere within.
+fn vandalise(value: &mut Value, random: &mut Random) {
+    let within = random.below(8) != 0;
+    match value {
+        Value::Object(entries) if within && !entries.is_empty() => {
+            let key = entries.keys().nth(random.below(entries.len())).unwrap().clone();
+            if random.below(20) == 0 {
+                entries.remove(&key);
+            } else {
+                vandalise(&mut entries[&key], random);
+            }
+        }
+        Value::Array(items) if within && !items.is_empty() => {
+            let at = random.below(items.len());
+            match random.below(20) {
+                0 => drop(items.remove(at)),
+                1 => items.push(items[at].clone()),
+                _ => vandalise(&mut items[at], random),
+            }
+        }
+        Value::String(text) if random.below(3) != 0 => {
+            *text = match random.below(3) {
+                0 => random.text(2),
+                1 => text.chars().skip(1).collect(),
+                _ => random
+                    .pick(&[
+                        "", "a", "b", "ab", "▁", "<unk>", ".", "a|", "(?=a)", "\\b", "^", "$", "always", "first",
+                        "Isolated",
+                    ])
+                    .to_owned(),
+            }
+        }
+        value => {
+            *value = match random.below(6) {
+                0 => Value::Null,
+                1 => json!(random.below(12)),
+                2 => json!(random.next()),
+                3 => json!([]),
+                4 => json!({}),
+                _ => json!(random.below(2) == 0),
+            }
+        }
+    }
+}
+
+/// Whatever the file, there is an error or a tokenizer, and a tokenizer takes any text and any ids.
+#[test]
+fn random_json_never_panics() {
+    let mut random = Random::new(13);
+    let (mut made, mut refused) = (0, 0);
+    for round in 0..20_000 {
+        let mut json = seeds()[round % 3].clone();
+        for _ in 0..=random.below(4) {
+            vandalise(&mut json, &mut random);
+        }
+        let Ok(tokenizer) = from_json(&json) else {
+            refused += 1;
+            continue;
+        };
+        made += 1;
+        for how in [PLAIN, SPECIAL] {
+            let text = random.text(10) + random.pick(&["", "<s>", " a b ", "A b", "aab"]);
+            if let Ok(ids) = tokenizer.encode(&text, how) {
+                assert!(ids.iter().all(|&id| id < tokenizer.n_vocab()));
+                tokenizer.decode(&ids);
+            }
+        }
+    }
+    assert!(made > 1000 && refused > 1000, "{made} made, {refused} refused");
+}

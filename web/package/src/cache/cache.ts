@@ -1,10 +1,10 @@
 /** The kept models: one download at a time for each address, in all tabs of the site. */
 
-import type { CacheEntry, CacheUsage } from '../types';
-import { type DownloadOptions, download } from './download';
-import { MemoryStore } from './memory';
-import { openOpfs } from './opfs';
-import { keyOf, type Store } from './store';
+import type { CacheEntry, CacheUsage } from '../types.js';
+import { type DownloadOptions, download } from './download.js';
+import { MemoryStore } from './memory.js';
+import { openOpfs } from './opfs.js';
+import { keyOf, type Store } from './store.js';
 
 export class Cache {
   #opened: Promise<Store> | undefined;

@@ -3,9 +3,9 @@
  * date, so that two versions are never joined. RFC 9110: ranges in section 14, `If-Range` in 13.1.5.
  */
 
-import { PilotfishError } from '../errors';
-import { absorb, type Sha256, sha256 } from './sha256';
-import { keyOf, type Meta, type Store, type Writer } from './store';
+import { PilotfishError } from '../errors.js';
+import { absorb, type Sha256, sha256 } from './sha256.js';
+import { keyOf, type Meta, type Store, type Writer } from './store.js';
 
 export interface DownloadOptions {
   readonly sha256?: string | undefined;

@@ -1,6 +1,6 @@
 /** Bytes in memory: for `cache: false`, and where a browser has no private storage (some private windows). */
 
-import type { Meta, Store, Writer } from './store';
+import type { Meta, Store, Writer } from './store.js';
 
 /** Chunks are joined into blobs of this size, which browsers may move to disk. */
 const joinedAt = 16 * 1024 * 1024;

@@ -1,7 +1,7 @@
 /** Bytes in the origin private file system: `pilotfish/KEY.bin` and, beside it, `pilotfish/KEY.json`. Workers only. */
 
-import { PilotfishError } from '../errors';
-import type { Meta, Store, Writer } from './store';
+import { PilotfishError } from '../errors.js';
+import type { Meta, Store, Writer } from './store.js';
 
 /** The store, or null where the browser gives none (no OPFS, or refused in a private window). */
 export async function openOpfs(): Promise<Store | null> {

@@ -1,7 +1,7 @@
 /** The engine's JSON (snake_case, guides by position) to the package's types (camelCase, guides by name), and back. */
 
-import type { WireSession } from '../protocol';
-import type { EngineInfo, Filter, ModelInfo, Progress, Sampling, SessionInfo, Step } from '../types';
+import type { WireSession } from '../protocol.js';
+import type { EngineInfo, Filter, ModelInfo, Progress, Sampling, SessionInfo, Step } from '../types.js';
 
 interface WireEngineInfo {
   name: string;

@@ -3,11 +3,11 @@
  * What differs between a browser and a test (the module, the cache, the look at the adapter) is handed in.
  */
 
-import type { Cache } from '../cache/cache';
-import { absorb, sha256 } from '../cache/sha256';
-import { PilotfishError, toPlain } from '../errors';
-import type { Answer, FromWorker, Handle, Method, Params, Port, ToWorker, WireSource } from '../protocol';
-import type { Progress, Sampling } from '../types';
+import type { Cache } from '../cache/cache.js';
+import { absorb, sha256 } from '../cache/sha256.js';
+import { PilotfishError, toPlain } from '../errors.js';
+import type { Answer, FromWorker, Handle, Method, Params, Port, ToWorker, WireSource } from '../protocol.js';
+import type { Progress, Sampling } from '../types.js';
 import {
   type AdapterInfo,
   engineInfo,
@@ -17,9 +17,10 @@ import {
   sessionInfo,
   sessionJson,
   step,
-} from './convert';
-import { blobReader } from './reader';
-import type { Surface, WasmEngine, WasmModel, WasmSession } from './surface';
+} from './convert.js';
+import { nudgeWhile } from './nudge.js';
+import { blobReader } from './reader.js';
+import type { Surface, WasmEngine, WasmModel, WasmSession } from './surface.js';
 
 export interface Surroundings {
   readonly cache: Pick<Cache, 'get' | 'list' | 'remove' | 'usage'>;
@@ -101,6 +102,7 @@ export class Host {
       surface.on_panic((message) => this.crash(new PilotfishError('internal', `the engine panicked: ${message}`)));
       const { engine, adapter } = await this.#around.open(surface, params);
       this.#engine = { surface, memory, engine };
+      nudgeWhile(() => !this.#crashed && this.#calls.size > 0, engine);
       return engineInfo(engine.info(), adapter);
     },
 

@@ -1,6 +1,6 @@
 /** A model's bytes as the engine asks for them: bounded pieces of a blob, wherever the browser keeps it. */
 
-import { PilotfishError } from '../errors';
+import { PilotfishError } from '../errors.js';
 
 /** What the engine calls: `size` in bytes, `read` answers exactly `length` bytes from `offset`. */
 export interface ByteSource {

@@ -1,6 +1,6 @@
 /** What the WebAssembly module offers, as `crate/pilotfish-wasm` declares it. JSON crosses as text, with snake_case names. */
 
-import type { ByteSource } from './reader';
+import type { ByteSource } from './reader.js';
 
 /** Called with JSON `{ phase, done, total }`; answering false aborts. */
 export type WireProgress = (json: string) => boolean;
@@ -17,6 +17,8 @@ export interface WasmModel {
 
 export interface WasmEngine {
   info(): string;
+  /** An empty submit: see `nudge.ts`. */
+  nudge(): void;
   load(source: ByteSource, progress: WireProgress): Promise<WasmModel>;
   free(): void;
 }

@@ -199,5 +199,5 @@ test('a file dropped on the page is opened', async () => {
       document.body.dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: dropped }));
     }
   });
-  await page.getByText('dropped.gguf is ready. Ask it something').waitFor();
+  await page.getByText('dropped is ready. Ask it something').waitFor();
 });

@@ -30,7 +30,7 @@ export interface Loading {
 export class Shelf {
   base = $state.raw<Model | null>(null);
   /** Where the base came from, to read it again after the device was lost. */
-  baseSource: Source | null = null;
+  baseSource = $state.raw<Source | null>(null);
   loading = $state.raw<Loading | null>(null);
   problem = $state.raw<Problem | null>(null);
   /** Tries again what ended in `problem`. */
@@ -38,6 +38,11 @@ export class Shelf {
   #cancel: AbortController | null = null;
 
   constructor(private readonly host: Host) {}
+
+  /** What the base is called here: as its file is, since the name inside a file is often a training run's. */
+  get baseName(): string {
+    return this.baseSource === null ? '' : labelOf(this.baseSource);
+  }
 
   async openBase(source: Source): Promise<boolean> {
     const model = await this.load(source);

@@ -1,0 +1,48 @@
+//! `Engine`: a GPU, and models loaded onto it.
+
+use pilotfish::engine;
+use wasm_bindgen::prelude::*;
+
+use crate::error::{bad_argument, engine_error};
+use crate::model::Model;
+use crate::progress::report;
+use crate::source::{JsSource, Source};
+
+#[wasm_bindgen]
+extern "C" {
+    /// Milliseconds since the worker began.
+    #[wasm_bindgen(js_namespace = performance)]
+    fn now() -> f64;
+}
+
+/// A GPU and what was measured on it.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Engine(pub(crate) engine::Engine);
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens the GPU. `options` is an `EngineOptions` as JSON.
+    pub async fn open(options: String) -> Result<Engine, JsValue> {
+        let options: engine::EngineOptions =
+            serde_json::from_str(&options).map_err(|error| bad_argument("engine options", &error))?;
+        Ok(Self(engine::Engine::open(&options, &|| now()).await.map_err(engine_error)?))
+    }
+
+    /// An `EngineInfo` as JSON.
+    pub fn info(&self) -> String {
+        serde_json::json!(self.0.info()).to_string()
+    }
+
+    /// Makes the GPU's queue look at what has finished; for browsers that would otherwise look rarely.
+    pub fn nudge(&self) {
+        self.0.gpu().nudge();
+    }
+
+    /// Loads a GGUF file. `progress({"phase":"upload","done":..,"total":..})` gets JSON and answers false to abort.
+    pub async fn load(&self, source: JsSource, progress: js_sys::Function) -> Result<Model, JsValue> {
+        let mut source = Source::new(source);
+        let loaded = self.0.load(&mut source, |at| report(&progress, "upload", at.done, at.total)).await;
+        loaded.map(Model::new).map_err(|error| source.thrown().unwrap_or_else(|| engine_error(error)))
+    }
+}

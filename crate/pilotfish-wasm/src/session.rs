@@ -1,0 +1,65 @@
+//! `Session`: a guided generation.
+
+use std::rc::Rc;
+
+use pilotfish::engine;
+use pilotfish::guidance::Sampling;
+use wasm_bindgen::prelude::*;
+
+use crate::engine::Engine;
+use crate::error::{bad_argument, engine_error};
+use crate::model::Model;
+use crate::progress::report;
+
+/// A generation under way. One call at a time: the worker waits for a step before it changes or frees anything.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Session(engine::Session);
+
+#[wasm_bindgen]
+impl Session {
+    /// Allocates and prefills. `options` is a `SessionOptions` as JSON, whose guides name models by their place in
+    /// `guide_models` (handles made by `share`, consumed here). `progress` is as in `Engine.load`, with phase `prefill`.
+    pub async fn create(
+        engine: &Engine,
+        base: &Model,
+        options: String,
+        guide_models: Vec<Model>,
+        progress: js_sys::Function,
+    ) -> Result<Session, JsValue> {
+        let options: engine::SessionOptions =
+            serde_json::from_str(&options).map_err(|error| bad_argument("session options", &error))?;
+        let models: Vec<_> = guide_models.into_iter().map(|model| model.0).collect();
+        let made = engine::Session::new(&engine.0, Rc::clone(&base.0), &models, &options, |at| {
+            report(&progress, "prefill", at.done as u64, at.total as u64)
+        });
+        Ok(Self(made.await.map_err(engine_error)?))
+    }
+
+    /// A `SessionInfo` as JSON.
+    pub fn info(&self) -> String {
+        serde_json::json!(self.0.info()).to_string()
+    }
+
+    /// Sets the weight of the guide at this place in the options. Acts from the next submitted step.
+    pub fn set_weight(&mut self, guide: usize, weight: f32) -> Result<(), JsValue> {
+        self.0.set_weight(guide, weight).map_err(engine_error)
+    }
+
+    /// Sets all sampler settings (a `Sampling` as JSON). Acts from the next submitted step.
+    pub fn set_sampling(&mut self, sampling: &str) -> Result<(), JsValue> {
+        let sampling: Sampling = serde_json::from_str(sampling).map_err(|error| bad_argument("sampling", &error))?;
+        self.0.set_sampling(&sampling).map_err(engine_error)
+    }
+
+    /// The next `Step` as JSON; undefined when the generation has ended.
+    pub async fn next(&mut self) -> Result<Option<String>, JsValue> {
+        let step = self.0.next().await.map_err(engine_error)?;
+        Ok(step.map(|step| serde_json::json!(step).to_string()))
+    }
+
+    /// Ends the generation.
+    pub fn stop(&mut self) {
+        self.0.stop();
+    }
+}
