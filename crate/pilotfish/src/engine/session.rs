@@ -490,6 +490,10 @@ impl Session {
     ) -> Result<()> {
         let total = self.rows.rows.iter().map(|row| row.ids.len()).sum();
         let mut done = 0;
+        // Everything is planned: what follows is the prefill alone, so that callers can time it.
+        if !progress(PrefillProgress { done, total }) {
+            return Err(Error::Aborted);
+        }
         for (at, set) in self.sets.iter().enumerate() {
             let mut tokens = Vec::new();
             let mut last = Vec::new();
