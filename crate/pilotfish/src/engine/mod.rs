@@ -24,9 +24,11 @@
 
 mod model;
 mod options;
+mod plan;
 mod rows;
 mod score;
 mod session;
+mod step;
 
 use std::rc::Rc;
 
@@ -34,12 +36,11 @@ use serde::{Deserialize, Serialize};
 
 pub use model::{Model, ModelInfo, Opened, Prompt, open, read_header};
 pub use options::{Guide, GuideKind, NamedFilter, SessionOptions};
+pub use plan::{RowInfo, SessionInfo, SessionMemory, SessionPlan};
 pub use rows::{MAX_ROWS, Row, Rows};
 pub use score::{Scores, each_logits, highest, logsumexp, score};
-pub use session::{
-    CANDIDATES, Candidate, LogProbs, PrefillProgress, RowInfo, Session, SessionInfo, SessionMemory, SessionPlan, Step,
-    Stop,
-};
+pub use session::{CANDIDATES, PrefillProgress, Session};
+pub use step::{Candidate, LogProbs, Step, Stop};
 
 use crate::Result;
 use crate::gpu::{Gpu, GpuInfo, GpuOptions};

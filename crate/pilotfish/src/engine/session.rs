@@ -11,13 +11,15 @@ use serde::Serialize;
 
 use super::Engine;
 use super::model::Model;
-use super::options::{NamedFilter, SessionOptions};
+use super::options::SessionOptions;
+use super::plan::{RowInfo, SessionInfo, SessionPlan, mix_rule, pick};
 use super::rows::Rows;
+use super::step::{Candidate, LogProbs, Step, Stop};
 use crate::gpu::{Binding, Gpu, Readback, StepShape, Usage, record};
-use crate::guidance::{MixRule, Mixer, MixerPlan, RowFilter, Sampling, Telemetry, Term};
+use crate::guidance::{Mixer, MixerPlan, Sampling, Telemetry};
 use crate::model::{BatchToken, Forward, ForwardPlan, Logits, batch_words};
-use crate::ops::{attend, stride};
-use crate::tokenizer::{StreamDecoder, TokenId, Tokenizer};
+use crate::ops::attend;
+use crate::tokenizer::{StreamDecoder, Tokenizer};
 use crate::{Error, Result};
 
 /// Candidates reported with each token.
@@ -41,154 +43,6 @@ pub struct PrefillProgress {
     /// Prompt tokens in all.
     pub total: usize,
 }
-
-/// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stop {
-    /// The model ended its turn.
-    End,
-    /// `max_tokens` were made.
-    Length,
-    /// The context is full.
-    Context,
-    /// The caller stopped it.
-    Stopped,
-}
-
-/// One token and what it was made of. Log-probabilities are natural.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Step {
-    /// Counts from 0.
-    pub index: u32,
-    /// The token.
-    pub id: TokenId,
-    /// What it adds to the text; empty while a character is unfinished, or for a token that is no text.
-    pub text: String,
-    /// Set on the last step.
-    pub stop: Option<Stop>,
-    /// Of the token, under each.
-    pub log_probs: LogProbs,
-    /// Of the base's distribution, in nats.
-    pub entropy: f32,
-    /// KL(mix || base), in nats.
-    pub kl: f32,
-    /// The guides' weights that this token was made with.
-    pub weights: Vec<f32>,
-    /// The temperature that it was made with.
-    pub temperature: f32,
-    /// The likeliest tokens under the mix.
-    pub candidates: Vec<Candidate>,
-}
-
-/// The log-probability of one token under each distribution.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LogProbs {
-    /// The base alone.
-    pub base: f32,
-    /// What was drawn from, before top-k, top-p and min-p.
-    pub mix: f32,
-    /// Each guide alone (a context guide: the base under its context).
-    pub guides: Vec<f32>,
-}
-
-/// A token that might have been.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Candidate {
-    /// The token.
-    pub id: TokenId,
-    /// Its text, damaged bytes shown as U+FFFD.
-    pub text: String,
-    /// Its log-probabilities.
-    #[serde(flatten)]
-    pub log_probs: LogProbs,
-}
-
-/// What a session takes and does.
-#[derive(Debug, Clone, Serialize)]
-pub struct SessionInfo {
-    /// The rows: what runs beside the base.
-    pub rows: Vec<RowInfo>,
-    /// Positions per row.
-    pub context_length: u32,
-    /// Kernel calls in one step.
-    pub dispatches_per_step: u32,
-    /// Bytes of weights read in one step.
-    pub weight_bytes_per_step: u64,
-    /// GPU memory.
-    pub memory: SessionMemory,
-}
-
-/// One row of a session.
-#[derive(Debug, Clone, Serialize)]
-pub struct RowInfo {
-    /// `base`, a guide's name, or `NAME against`.
-    pub name: String,
-    /// 0 is the base's model; `i + 1` is guide model `i`.
-    pub model: usize,
-    /// Tokens of its prompt.
-    pub prompt_tokens: usize,
-}
-
-/// Bytes on the GPU.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct SessionMemory {
-    /// Weights of all models in use.
-    pub weights: u64,
-    /// Key-value caches.
-    pub kv: u64,
-    /// Activations and logits.
-    pub activations: u64,
-}
-
-/// What a session will take, known before anything is allocated.
-#[derive(Debug)]
-pub struct SessionPlan {
-    /// The rows.
-    pub rows: Rows,
-    /// Positions per row.
-    pub context: u32,
-    /// GPU memory.
-    pub memory: SessionMemory,
-    vocab: u32,
-    vocab_stride: u32,
-    /// The models in use, in the order of their rows.
-    used: Vec<usize>,
-}
-
-impl SessionPlan {
-    /// Renders and tokenizes the prompts, checks every option, and adds up the memory.
-    pub fn new(engine: &Engine, base: &Model, models: &[Rc<Model>], options: &SessionOptions) -> Result<Self> {
-        let rows = Rows::plan(base, models, &options.prompt, &options.guides)?;
-        let mut used: Vec<usize> = rows.rows.iter().map(|row| row.model).collect();
-        used.dedup();
-        let in_use = || used.iter().map(|index| pick(base, models, *index));
-        let context =
-            context(&rows, options, in_use().map(|model| model.spec.context_length).min().unwrap_or_default())?;
-        let vocab = in_use().map(Model::vocab).min().unwrap_or_default();
-        let vocab_stride = stride(in_use().map(|model| model.spec.n_vocab).max().unwrap_or_default());
-        options.sampling.validate(vocab)?;
-        mix_rule(&rows, options)?.validate(rows.rows.len(), vocab)?;
-        let mut memory = SessionMemory {
-            activations: u64::from(vocab_stride) * 4 * rows.rows.len() as u64,
-            ..SessionMemory::default()
-        };
-        for index in &used {
-            let Model { spec, weights, .. } = pick(base, models, *index);
-            let sizes = rows.sizes(*index, context, engine.chunk());
-            memory.weights += weights.bytes;
-            memory.kv += sizes.kv_bytes(spec);
-            memory.activations += sizes.activation_bytes(spec);
-        }
-        Ok(Self { rows, context, memory, vocab, vocab_stride, used })
-    }
-}
-
-/// Model 0 is the base, `i + 1` is guide model `i`. Row planning has checked the index.
-fn pick<'a>(base: &'a Model, models: &'a [Rc<Model>], index: usize) -> &'a Model {
-    if index == 0 { base } else { &models[index - 1] }
-}
-
 /// A generation under way.
 #[derive(Debug)]
 pub struct Session {
@@ -521,37 +375,4 @@ impl Session {
         }
         if progress(PrefillProgress { done: total, total }) { Ok(()) } else { Err(Error::Aborted) }
     }
-}
-
-/// Positions per row: what was asked for, or what is needed, within `most`, what every model was trained for.
-fn context(rows: &Rows, options: &SessionOptions, most: u32) -> Result<u32> {
-    let longest = rows.rows.iter().max_by_key(|row| row.ids.len());
-    let needed = longest.map_or(0, |row| row.ids.len() as u32).saturating_add(options.max_tokens);
-    let context = if options.context_length == 0 { needed.min(most) } else { options.context_length.min(most) };
-    match longest {
-        Some(row) if row.ids.len() as u32 > context => {
-            Err(Error::PromptTooLong { row: row.name.clone(), found: row.ids.len(), expected: context })
-        }
-        _ => Ok(context),
-    }
-}
-
-/// The terms of the mix: the base with weight 1, then each guide's rows.
-fn mix_rule(rows: &Rows, options: &SessionOptions) -> Result<MixRule> {
-    let mut terms = vec![Term { row: 0, weight: 1.0 }];
-    for (guide, rows) in options.guides.iter().zip(&rows.guides) {
-        terms.extend(rows.terms.iter().map(|(row, sign)| Term { row: *row, weight: sign * guide.weight }));
-    }
-    let filter = match &options.filter {
-        None => None,
-        Some(NamedFilter { row, kind }) => Some(RowFilter {
-            row: match options.guides.iter().position(|guide| guide.name == *row) {
-                Some(guide) => rows.guides[guide].terms[0].0,
-                None if row == "base" => 0,
-                None => return Err(Error::UnknownRow { row: row.clone() }),
-            },
-            kind: *kind,
-        }),
-    };
-    Ok(MixRule { terms, normalize: options.normalize, filter })
 }

@@ -1,0 +1,131 @@
+//! What a session will be: its rows, its mix and its memory, known and checked before anything is allocated.
+
+use std::rc::Rc;
+
+use serde::Serialize;
+
+use super::Engine;
+use super::model::Model;
+use super::options::{NamedFilter, SessionOptions};
+use super::rows::Rows;
+use crate::guidance::{MixRule, RowFilter, Term};
+use crate::ops::stride;
+use crate::{Error, Result};
+
+/// What a session takes and does.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionInfo {
+    /// The rows: what runs beside the base.
+    pub rows: Vec<RowInfo>,
+    /// Positions per row.
+    pub context_length: u32,
+    /// Kernel calls in one step.
+    pub dispatches_per_step: u32,
+    /// Bytes of weights read in one step.
+    pub weight_bytes_per_step: u64,
+    /// GPU memory.
+    pub memory: SessionMemory,
+}
+
+/// One row of a session.
+#[derive(Debug, Clone, Serialize)]
+pub struct RowInfo {
+    /// `base`, a guide's name, or `NAME against`.
+    pub name: String,
+    /// 0 is the base's model; `i + 1` is guide model `i`.
+    pub model: usize,
+    /// Tokens of its prompt.
+    pub prompt_tokens: usize,
+}
+
+/// Bytes on the GPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct SessionMemory {
+    /// Weights of all models in use.
+    pub weights: u64,
+    /// Key-value caches.
+    pub kv: u64,
+    /// Activations and logits.
+    pub activations: u64,
+}
+
+/// What a session will take, known before anything is allocated.
+#[derive(Debug)]
+pub struct SessionPlan {
+    /// The rows.
+    pub rows: Rows,
+    /// Positions per row.
+    pub context: u32,
+    /// GPU memory.
+    pub memory: SessionMemory,
+    pub(super) vocab: u32,
+    pub(super) vocab_stride: u32,
+    /// The models in use, in the order of their rows.
+    pub(super) used: Vec<usize>,
+}
+
+impl SessionPlan {
+    /// Renders and tokenizes the prompts, checks every option, and adds up the memory.
+    pub fn new(engine: &Engine, base: &Model, models: &[Rc<Model>], options: &SessionOptions) -> Result<Self> {
+        let rows = Rows::plan(base, models, &options.prompt, &options.guides)?;
+        let mut used: Vec<usize> = rows.rows.iter().map(|row| row.model).collect();
+        used.dedup();
+        let in_use = || used.iter().map(|index| pick(base, models, *index));
+        let context =
+            context(&rows, options, in_use().map(|model| model.spec.context_length).min().unwrap_or_default())?;
+        let vocab = in_use().map(Model::vocab).min().unwrap_or_default();
+        let vocab_stride = stride(in_use().map(|model| model.spec.n_vocab).max().unwrap_or_default());
+        options.sampling.validate(vocab)?;
+        mix_rule(&rows, options)?.validate(rows.rows.len(), vocab)?;
+        let mut memory = SessionMemory {
+            activations: u64::from(vocab_stride) * 4 * rows.rows.len() as u64,
+            ..SessionMemory::default()
+        };
+        for index in &used {
+            let Model { spec, weights, .. } = pick(base, models, *index);
+            let sizes = rows.sizes(*index, context, engine.chunk());
+            memory.weights += weights.bytes;
+            memory.kv += sizes.kv_bytes(spec);
+            memory.activations += sizes.activation_bytes(spec);
+        }
+        Ok(Self { rows, context, memory, vocab, vocab_stride, used })
+    }
+}
+
+/// Model 0 is the base, `i + 1` is guide model `i`. Row planning has checked the index.
+pub(super) fn pick<'a>(base: &'a Model, models: &'a [Rc<Model>], index: usize) -> &'a Model {
+    if index == 0 { base } else { &models[index - 1] }
+}
+
+/// Positions per row: what was asked for, or what is needed, within `most`, what every model was trained for.
+fn context(rows: &Rows, options: &SessionOptions, most: u32) -> Result<u32> {
+    let longest = rows.rows.iter().max_by_key(|row| row.ids.len());
+    let needed = longest.map_or(0, |row| row.ids.len() as u32).saturating_add(options.max_tokens);
+    let context = if options.context_length == 0 { needed.min(most) } else { options.context_length.min(most) };
+    match longest {
+        Some(row) if row.ids.len() as u32 > context => {
+            Err(Error::PromptTooLong { row: row.name.clone(), found: row.ids.len(), expected: context })
+        }
+        _ => Ok(context),
+    }
+}
+
+/// The terms of the mix: the base with weight 1, then each guide's rows.
+pub(super) fn mix_rule(rows: &Rows, options: &SessionOptions) -> Result<MixRule> {
+    let mut terms = vec![Term { row: 0, weight: 1.0 }];
+    for (guide, rows) in options.guides.iter().zip(&rows.guides) {
+        terms.extend(rows.terms.iter().map(|(row, sign)| Term { row: *row, weight: sign * guide.weight }));
+    }
+    let filter = match &options.filter {
+        None => None,
+        Some(NamedFilter { row, kind }) => Some(RowFilter {
+            row: match options.guides.iter().position(|guide| guide.name == *row) {
+                Some(guide) => rows.guides[guide].terms[0].0,
+                None if row == "base" => 0,
+                None => return Err(Error::UnknownRow { row: row.clone() }),
+            },
+            kind: *kind,
+        }),
+    };
+    Ok(MixRule { terms, normalize: options.normalize, filter })
+}

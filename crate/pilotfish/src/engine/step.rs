@@ -1,0 +1,67 @@
+//! What a step tells: the token, and what it was made of.
+
+use serde::Serialize;
+
+use crate::tokenizer::TokenId;
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// The model ended its turn.
+    End,
+    /// `max_tokens` were made.
+    Length,
+    /// The context is full.
+    Context,
+    /// The caller stopped it.
+    Stopped,
+}
+
+/// One token and what it was made of. Log-probabilities are natural.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    /// Counts from 0.
+    pub index: u32,
+    /// The token.
+    pub id: TokenId,
+    /// What it adds to the text; empty while a character is unfinished, or for a token that is no text.
+    pub text: String,
+    /// Set on the last step.
+    pub stop: Option<Stop>,
+    /// Of the token, under each.
+    pub log_probs: LogProbs,
+    /// Of the base's distribution, in nats.
+    pub entropy: f32,
+    /// KL(mix || base), in nats.
+    pub kl: f32,
+    /// The guides' weights that this token was made with.
+    pub weights: Vec<f32>,
+    /// The temperature that it was made with.
+    pub temperature: f32,
+    /// The likeliest tokens under the mix.
+    pub candidates: Vec<Candidate>,
+}
+
+/// The log-probability of one token under each distribution.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LogProbs {
+    /// The base alone.
+    pub base: f32,
+    /// What was drawn from, before top-k, top-p and min-p.
+    pub mix: f32,
+    /// Each guide alone (a context guide: the base under its context).
+    pub guides: Vec<f32>,
+}
+
+/// A token that might have been.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// The token.
+    pub id: TokenId,
+    /// Its text, damaged bytes shown as U+FFFD.
+    pub text: String,
+    /// Its log-probabilities.
+    #[serde(flatten)]
+    pub log_probs: LogProbs,
+}
