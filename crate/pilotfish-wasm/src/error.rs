@@ -12,6 +12,7 @@ pub(crate) fn js_error(code: &str, message: &str) -> JsValue {
 }
 
 /// An error of the engine with its own code.
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
 pub(crate) fn engine_error(error: pilotfish::Error) -> JsValue {
     js_error(error.code(), &error.to_string())
 }

@@ -28,6 +28,7 @@ impl Model {
     }
 
     /// Another handle to the same model, to be given away.
+    #[must_use]
     pub fn share(&self) -> Model {
         Self(Rc::clone(&self.0))
     }
