@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use pilotfish::engine::{Model, Session, SessionInfo, SessionOptions, Step};
+use pilotfish::engine::{Model, Session, SessionInfo, SessionOptions, Step, Stop};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -46,6 +46,8 @@ impl Timing {
 pub(crate) struct Generated {
     /// The tokens.
     pub(crate) steps: Vec<Step>,
+    /// Why it ended; `None` where nothing was to be made.
+    pub(crate) stop: Option<Stop>,
     /// What the session took.
     pub(crate) info: SessionInfo,
     /// How long it took.
@@ -99,5 +101,7 @@ pub(crate) async fn generate(
         }
     }
     timing.tokens = steps.len();
-    Ok(Generated { steps, info, timing })
+    // Where nothing was in flight when it was stopped, no step says so.
+    let stop = steps.last().and_then(|step| step.stop.or(Some(Stop::Stopped)));
+    Ok(Generated { steps, stop, info, timing })
 }

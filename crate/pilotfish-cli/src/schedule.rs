@@ -31,10 +31,14 @@ impl Schedule {
         Ok(Self { writes })
     }
 
-    /// How many steps may be in flight, of `wanted` (0: what suits the device, where nothing is to be written later).
+    /// How many steps may be in flight, of `wanted`. Where the device was to choose (0) and there are writes, it is one:
+    /// when a step is submitted must be known.
     pub(crate) fn in_flight(&self, wanted: u32) -> u32 {
-        let most = if wanted == 0 { 3 } else { wanted };
-        self.writes.iter().map(|(step, ..)| *step).find(|step| *step > 0).map_or(wanted, |first| first.min(most))
+        if self.writes.is_empty() {
+            return wanted;
+        }
+        let first = self.writes.iter().map(|(step, ..)| *step).find(|step| *step > 0);
+        first.unwrap_or(u32::MAX).min(wanted.max(1))
     }
 
     /// Writes what the step that is submitted next is to have. `taken` steps have been taken, `in_flight` are in flight
@@ -71,7 +75,7 @@ mod tests {
     #[test]
     fn every_write_comes_right_before_its_step_is_submitted() {
         let schedule = schedule(&["5:b=2", "0:a=0", "2:a=3", "5:b=4"]);
-        for wanted in 1..=8 {
+        for wanted in 0..=8 {
             let in_flight = schedule.in_flight(wanted);
             let mut submitted = 0;
             let mut made = Vec::new();
@@ -85,7 +89,8 @@ mod tests {
 
     #[test]
     fn in_flight_is_lowered_only_where_it_must() {
-        assert_eq!(schedule(&[]).in_flight(3), 3);
+        assert_eq!([schedule(&[]).in_flight(3), schedule(&[]).in_flight(0)], [3, 0]);
+        assert_eq!([schedule(&["0:a=1"]).in_flight(0), schedule(&["9:a=1"]).in_flight(0)], [1, 1]);
         assert_eq!(schedule(&["0:a=1"]).in_flight(3), 3);
         assert_eq!(schedule(&["9:a=1", "0:a=1"]).in_flight(3), 3);
         assert_eq!(schedule(&["9:a=1", "1:a=1"]).in_flight(3), 1);

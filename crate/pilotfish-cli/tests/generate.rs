@@ -117,6 +117,8 @@ fn a_slider_acts_at_its_step_and_not_before() {
     // The same schedule with steps in flight gives the same text, and the steps before a write are as without it.
     let fast = moved(4);
     assert_eq!((made(&fast), weights(&fast)), (made(&slow), weights(&slow)));
+    let by_default = generate("hello the", &format!("{WARM} --set 4:kind=-3 --set 7:kind=1"), &KIND).json();
+    assert_eq!((made(&by_default), weights(&by_default)), (made(&slow), weights(&slow)));
     let unmoved = generate("hello the", WARM, &KIND).json();
     assert_eq!(made(&unmoved).0[..4], made(&slow).0[..4]);
     // Moved before the first step is the same as given so.

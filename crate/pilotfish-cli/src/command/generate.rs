@@ -157,15 +157,11 @@ fn refuse_early(options: &SessionOptions, guides: &[GuideSpec]) -> Result<()> {
     }
 }
 
-fn stop(made: &Generated) -> Option<Stop> {
-    made.steps.last().and_then(|step| step.stop)
-}
-
 fn report(host: &Host, options: &SessionOptions, made: &Generated) -> serde_json::Value {
     json!({
         "text": made.steps.iter().map(|step| step.text.as_str()).collect::<String>(),
         "ids": made.steps.iter().map(|step| step.id).collect::<Vec<_>>(),
-        "stop": stop(made),
+        "stop": made.stop,
         "guides": options.guides.iter().map(|guide| guide.name.as_str()).collect::<Vec<_>>(),
         "sampling": options.sampling,
         "normalize": options.normalize,
@@ -178,7 +174,7 @@ fn report(host: &Host, options: &SessionOptions, made: &Generated) -> serde_json
 
 fn summary(made: &Generated) -> String {
     let Generated { info, timing, .. } = made;
-    let why = match stop(made) {
+    let why = match made.stop {
         Some(Stop::End) => "the model ended",
         Some(Stop::Length) => "as many as asked for",
         Some(Stop::Context) => "the context is full",
