@@ -53,8 +53,10 @@ fn scores_are_those_of_an_exact_forward_pass() {
         let top = scores["top"].as_array().expect("top");
         assert_eq!(top.len(), 5);
         for ((found, id), rank) in top.iter().zip(order(last)).zip(0..) {
-            assert_eq!(found[0], id, "{name}, rank {rank}");
-            assert!((found[1].as_f64().expect("a logit") - last[id]).abs() < TOLERANCE, "{name}, rank {rank}");
+            // Where two logits are closer than the tolerance, either may come first.
+            let token = found[0].as_u64().expect("an id") as usize;
+            assert!((last[token] - last[id]).abs() < TOLERANCE, "{name}, rank {rank}: token {token} for {id}");
+            assert!((found[1].as_f64().expect("a logit") - last[token]).abs() < TOLERANCE, "{name}, rank {rank}");
         }
     }
 }

@@ -103,8 +103,9 @@ impl Rows {
         if ids.is_empty() {
             return Err(Error::EmptyPrompt { row: name });
         }
-        if let Some(found) = ids.iter().copied().find(|id| *id >= weights.vocab()) {
-            return Err(Error::TokenId { found, expected: weights.vocab() });
+        let rows = weights.spec.n_vocab;
+        if let Some(found) = ids.iter().copied().find(|id| *id >= rows) {
+            return Err(Error::TokenId { found, expected: rows });
         }
         if let Some(at) = self.rows.iter().position(|row| row.model == model && row.ids == ids) {
             return Ok(at);
