@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use pilotfish::engine::{Prompt, SessionOptions, Step, Stop};
+use pilotfish::engine::{Prompt, SessionOptions, SessionPlan, Step, Stop};
 use pilotfish::guidance::{MixRule, Sampling, Term};
 use serde_json::json;
 
@@ -130,6 +130,10 @@ pub(crate) async fn run(args: &GenerateArgs, global: &Global) -> Result<()> {
         let text = if terminal { output::tame(&step.text) } else { step.text.clone() };
         output::text(&if color { color::paint(&text, step.kl) } else { text })
     };
+    if !global.quiet && !global.json {
+        let plan = SessionPlan::new(&host.engine, &loaded.base, &loaded.models, &options)?;
+        output::diagnostic(&memory(&plan));
+    }
     let made = run::generate(&host, &loaded.base, &loaded.models, &options, &schedule, stream).await?;
     if global.json {
         return output::json(&report(&host, &options, &made));
@@ -155,6 +159,19 @@ fn refuse_early(options: &SessionOptions, guides: &[GuideSpec]) -> Result<()> {
         Prompt::Ids(ids) if ids.is_empty() => Err(pilotfish::Error::EmptyPrompt { row: "base".into() }.into()),
         _ => Ok(()),
     }
+}
+
+/// What will be taken, told before it is.
+fn memory(plan: &SessionPlan) -> String {
+    let rows = plan.rows.rows.len();
+    format!(
+        "GPU memory: weights {}, keys and values {} ({} positions, {rows} row{}), activations {}",
+        bytes(plan.memory.weights),
+        bytes(plan.memory.kv),
+        plan.context,
+        if rows == 1 { "" } else { "s" },
+        bytes(plan.memory.activations),
+    )
 }
 
 fn report(host: &Host, options: &SessionOptions, made: &Generated) -> serde_json::Value {
@@ -183,7 +200,7 @@ fn summary(made: &Generated) -> String {
     };
     let speed = |rate_of: Option<f64>| rate_of.map_or(String::new(), |value| format!(" ({} tok/s)", rate(value)));
     format!(
-        "{} tokens{}; first after {}, prompt of {} tokens in {} row{}{}; {} dispatches a step; GPU memory {}; {why}",
+        "{} tokens{}; first after {}, prompt of {} tokens in {} row{}{}; {} dispatches a step; {why}",
         timing.tokens,
         speed(timing.decode_rate()),
         seconds(timing.first_token),
@@ -192,7 +209,6 @@ fn summary(made: &Generated) -> String {
         if info.rows.len() == 1 { "" } else { "s" },
         speed(timing.prefill_rate()),
         info.dispatches_per_step,
-        bytes(info.memory.weights + info.memory.kv + info.memory.activations),
     )
 }
 
