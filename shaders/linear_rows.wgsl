@@ -9,6 +9,7 @@
 
 #import format_{format}
 #import linear
+#import delta_none
 
 @compute @workgroup_size(SIZE)
 fn main(

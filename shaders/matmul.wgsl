@@ -6,6 +6,7 @@
 
 #import format_{format}
 #import linear
+#import delta_{delta}
 
 const TOKENS = 64u;
 const PAIRS = 32u;

@@ -7,6 +7,7 @@
 
 #import format_{format}
 #import linear
+#import delta_{delta}
 #import sum_rows_{reduce}
 
 @compute @workgroup_size(SIZE)

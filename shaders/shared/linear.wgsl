@@ -3,6 +3,7 @@
 //   STORE  output[t, out_offset + r] = dot(weights[r], input[t]) + bias[r]
 //   GLU    output[t, out_offset + r] = act(dot(weights[r], input[t]) + bias[r]) * (dot(weights[F + r], input[t]) + bias[F + r])
 //          where F is half of the weight rows
+// and a `delta` is added to each product; a kernel imports delta_none or delta_lora beside this.
 //
 // weights [rows, units * WORDS]     packed, see decode.wgsl
 // input   [tokens, in_stride * 4]   zero beyond k up to the end of the last unit
@@ -23,6 +24,10 @@ struct Params {
     out_stride: u32,
     out_offset: u32,
     tokens: u32,
+    t_stride: u32,  // of delta_lora, as all that follows
+    column: u32,
+    bound_1: u32,
+    bound_2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -51,6 +56,14 @@ fn token_count() -> u32 {
     return batch[0].x;
 }
 
+// The row of the batch that a token belongs to: while decoding, each has one.
+fn batch_row(token: u32) -> u32 {
+    if COUNT == 0u {
+        return token;
+    }
+    return batch[1u + token].y;
+}
+
 // From the first row of a pair to the second.
 fn distance(pairs: u32) -> u32 {
     return select(params.rows / 2u, pairs, GLU == 0u);
@@ -74,12 +87,13 @@ fn store(token: u32, row: u32, pairs: u32, a: f32, b: f32) {
     let second = row + distance(pairs);
     if GLU == 0u {
         if row < params.rows {
-            output[at + row] = biased(row, a);
+            output[at + row] = biased(row, a) + delta(token, row);
         }
         if second < params.rows {
-            output[at + second] = biased(second, b);
+            output[at + second] = biased(second, b) + delta(token, second);
         }
     } else if row < params.rows / 2u {
-        output[at + row] = activation(biased(row, a)) * biased(second, b);
+        let gate = biased(row, a) + delta(token, row);
+        output[at + row] = activation(gate) * (biased(second, b) + delta(token, second));
     }
 }

@@ -24,6 +24,13 @@ pub(crate) enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file that cannot be written.
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A file whose content is not what it should be.
     Content {
         /// Which.
@@ -50,6 +57,7 @@ impl CliError {
         match self {
             Self::Engine(error) => error.code(),
             Self::File { .. } => "file.read",
+            Self::Write { .. } => "file.write",
             Self::Content { .. } => "file.content",
             Self::Usage(_) => "usage",
             Self::Closed | Self::Stdout(_) => "stdout",
@@ -61,6 +69,7 @@ impl CliError {
         match self {
             Self::Engine(error) => error.to_string(),
             Self::File { path, source } => format!("cannot read {}: {source}", path.display()),
+            Self::Write { path, source } => format!("cannot write {}: {source}", path.display()),
             Self::Content { path, expected, found } => format!("{}: {found}; expected {expected}", path.display()),
             Self::Usage(message) => message.clone(),
             Self::Closed => "stdout was closed".into(),

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Instant;
 
+use pilotfish::adapter::{Adapter, AdapterInfo};
 use pilotfish::engine::{Engine, Model};
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ use crate::args::Global;
 use crate::error::{CliError, Result};
 use crate::interrupt;
 use crate::progress::Progress;
+use crate::{input, output};
 
 /// An engine, and how to tell people about it.
 #[derive(Debug)]
@@ -39,6 +41,42 @@ impl Host {
         });
         Ok(model.await?)
     }
+
+    /// Reads an adapter and fits it to `model`; says so where it names another base.
+    pub(crate) fn load_adapter(&self, path: &Path, model: &Model) -> Result<Adapter> {
+        let adapter = read_adapter(path)?.fitted(&model.spec).map_err(pilotfish::Error::from)?;
+        if let AdapterInfo { base: Some(base), base_matches: Some(false), .. } = adapter.info(&model.spec.name)
+            && !self.quiet
+        {
+            let name = &model.spec.name;
+            output::diagnostic(&format!("{} was made for {base}; the model is called {name}", path.display()));
+        }
+        Ok(adapter)
+    }
+}
+
+/// Reads an adapter: a GGUF file, a PEFT directory, or the safetensors file in one.
+pub(crate) fn read_adapter(path: &Path) -> Result<Adapter> {
+    let folder = match path.extension() {
+        _ if path.is_dir() => Some(path),
+        Some(extension) if extension.eq_ignore_ascii_case("safetensors") => path.parent(),
+        _ => None,
+    };
+    let read = match folder {
+        None => Adapter::from_gguf(&input::bytes(path)?),
+        Some(folder) => {
+            let config = input::bytes(&folder.join("adapter_config.json"))?;
+            let weights = input::bytes(&folder.join("adapter_model.safetensors"))?;
+            Adapter::from_peft(&String::from_utf8_lossy(&config), &weights)
+        }
+    };
+    let mut adapter = read.map_err(pilotfish::Error::from)?;
+    if adapter.name.is_empty() {
+        // Files name themselves seldom, folders well.
+        let stem = folder.unwrap_or(path).file_stem();
+        adapter.name = stem.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    }
+    Ok(adapter)
 }
 
 /// Opens a file to read.

@@ -2,14 +2,16 @@
 //!
 //! ```json
 //! { "guides": [ { "name": "kind", "weight": 1.5, "context": "You are kind.", "against": "You are gruff." },
-//!               { "name": "expert", "weight": -1, "model": "expert.gguf", "prompt": { "text": "..." } } ],
+//!               { "name": "expert", "weight": -1, "model": "expert.gguf", "prompt": { "text": "..." } },
+//!               { "name": "soup", "adapters": [ { "path": "a.gguf", "share": 0.3 }, { "path": "b/", "share": 0.7 } ] } ],
+//!   "adapters": [ { "path": "tuned.gguf" } ],
 //!   "sampling": { "temperature": 0.8, "top_p": 0.95, "seed": 7 },
 //!   "filter": { "row": "base", ... }, "normalize": false,
 //!   "prompt": { "chat": [ { "role": "user", "content": "..." } ] }, "max_tokens": 64 }
 //! ```
 //!
-//! Every field may be left out. The names are those of `pilotfish::engine::SessionOptions`, but that a guide's `model` is
-//! a path, from the folder of the mix file.
+//! Every field may be left out; `adapters` outside the guides are the base's own. The names are those of
+//! `pilotfish::engine::SessionOptions`, but that models and adapters are paths, from the folder of the mix file.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +21,7 @@ use serde::Deserialize;
 
 use crate::error::{CliError, Result};
 use crate::input;
-use crate::spec::{GuideSource, GuideSpec};
+use crate::spec::{AdapterSpec, GuideSource, GuideSpec};
 
 /// What a mix file says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -28,6 +30,7 @@ pub(crate) struct Mix {
     /// What to continue.
     pub(crate) prompt: Option<Prompt>,
     guides: Vec<MixGuide>,
+    adapters: Vec<AdapterSpec>,
     /// How a token is drawn.
     pub(crate) sampling: Option<Sampling>,
     /// Divide by the sum of all weights.
@@ -42,7 +45,7 @@ pub(crate) struct Mix {
     pub(crate) in_flight: Option<u32>,
 }
 
-/// A guide in a mix file: `context` (and `against`) or `model` (and `prompt`).
+/// A guide in a mix file: `context` (and `against`), or `adapters` or `model` or both (and `prompt`).
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MixGuide {
@@ -51,6 +54,8 @@ struct MixGuide {
     weight: f32,
     context: Option<String>,
     against: Option<String>,
+    #[serde(default)]
+    adapters: Vec<AdapterSpec>,
     model: Option<PathBuf>,
     prompt: Option<Prompt>,
 }
@@ -65,18 +70,29 @@ impl Mix {
         input::json(path, "a mix: guides, sampling, filter, normalize, prompt, max_tokens, context_length, in_flight")
     }
 
-    /// Its guides; model paths are taken from `folder`.
+    /// The base's own adapters; paths are taken from the folder of `file`.
+    pub(crate) fn adapters(&self, file: &Path) -> Vec<AdapterSpec> {
+        from_folder(file, &self.adapters)
+    }
+
+    /// Its guides; paths are taken from the folder of `file`.
     pub(crate) fn guides(&self, file: &Path) -> Result<Vec<GuideSpec>> {
         let folder = file.parent().unwrap_or(Path::new(""));
         let spec = |guide: &MixGuide| {
-            let MixGuide { name, weight, context, against, model, prompt } = guide.clone();
+            let MixGuide { name, weight, context, against, adapters, model, prompt } = guide.clone();
+            let model = model.map(|path| folder.join(path));
             let source = match (context, against, model, prompt) {
-                (Some(context), against, None, None) => GuideSource::Context { context, against },
-                (None, None, Some(path), prompt) => GuideSource::Model { path: folder.join(path), prompt },
+                (Some(context), against, None, None) if adapters.is_empty() => {
+                    GuideSource::Context { context, against }
+                }
+                (None, None, model, prompt) if !adapters.is_empty() => {
+                    GuideSource::Adapter { adapters: from_folder(file, &adapters), model, prompt }
+                }
+                (None, None, Some(path), prompt) => GuideSource::Model { path, prompt },
                 _ => {
                     return Err(CliError::Content {
                         path: file.to_owned(),
-                        expected: "either `context` (and `against`) or `model` (and `prompt`)",
+                        expected: "either `context` (and `against`) or `adapters`, `model` or both (and `prompt`)",
                         found: format!("guide `{name}` is unclear"),
                     });
                 }
@@ -85,6 +101,12 @@ impl Mix {
         };
         self.guides.iter().map(spec).collect()
     }
+}
+
+/// Adapters whose paths begin at the folder of `file`.
+fn from_folder(file: &Path, adapters: &[AdapterSpec]) -> Vec<AdapterSpec> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    adapters.iter().map(|adapter| AdapterSpec { path: folder.join(&adapter.path), ..adapter.clone() }).collect()
 }
 
 #[cfg(test)]
@@ -99,12 +121,15 @@ mod tests {
     fn paths_begin_at_the_mix_file() {
         let mix = mix(r#"{"guides": [{"name": "a", "model": "a.gguf", "prompt": {"text": "x"}},
                                      {"name": "b", "weight": -2, "model": "/b.gguf"},
-                                     {"name": "c", "context": "C"}]}"#);
+                                     {"name": "c", "context": "C"},
+                                     {"name": "d", "adapters": [{"path": "d", "share": 0.5}]}]}"#);
         let guides = mix.expect("it parses").guides(Path::new("shelf/mix.json")).expect("they are clear");
         let model = |path: &str, prompt| GuideSource::Model { path: path.into(), prompt };
         assert_eq!(guides[0].source, model("shelf/a.gguf", Some(Prompt::Text("x".into()))));
         assert_eq!((guides[1].weight, &guides[1].source), (-2.0, &model("/b.gguf", None)));
         assert_eq!((guides[2].weight, guides[2].name.as_str()), (1.0, "c"));
+        let adapters = vec![AdapterSpec { path: "shelf/d".into(), share: 0.5, preference: Vec::new() }];
+        assert_eq!(guides[3].source, GuideSource::Adapter { adapters, model: None, prompt: None });
     }
 
     #[test]
@@ -113,6 +138,7 @@ mod tests {
             r#"{"name": "a"}"#,
             r#"{"name": "a", "context": "x", "model": "y"}"#,
             r#"{"name": "a", "against": "x"}"#,
+            r#"{"name": "a", "context": "x", "adapters": [{"path": "y"}]}"#,
             r#"{"name": "a", "context": "x", "prompt": {"text": "y"}}"#,
         ] {
             let mix = mix(&format!(r#"{{"guides": [{guide}]}}"#)).expect("it parses");

@@ -1,9 +1,8 @@
 //! One generation from prefill to its last token, and how long its parts took.
 
-use std::rc::Rc;
 use std::time::Instant;
 
-use pilotfish::engine::{Model, Session, SessionInfo, SessionOptions, Step, Stop};
+use pilotfish::engine::{Models, Session, SessionInfo, SessionOptions, Step, Stop};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -57,8 +56,7 @@ pub(crate) struct Generated {
 /// Generates. `on_step` hears of every token when it is made; if it fails, so does this. Ctrl-C stops after the next token.
 pub(crate) async fn generate(
     host: &Host,
-    base: &Rc<Model>,
-    models: &[Rc<Model>],
+    models: Models<'_>,
     options: &SessionOptions,
     schedule: &Schedule,
     mut on_step: impl FnMut(&Step) -> Result<()>,
@@ -68,7 +66,7 @@ pub(crate) async fn generate(
     let mut prefill_started = started;
     let mut session = {
         let mut progress = Progress::new("reading the prompt", host.quiet);
-        let session = Session::new(&host.engine, Rc::clone(base), models, &options, |state| {
+        let session = Session::new(&host.engine, models, &options, |state| {
             if state.done == 0 {
                 prefill_started = Instant::now();
             }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! spec   = field ("," field)*
-//! field  = key (":" | "=") value           keys: model, weight | context, against, weight
+//! field  = key (":" | "=") value           keys: adapter, share, preference, model, weight | model, weight
+//!                                                | context, against, weight
 //! value  = '"' ... '"'                     in quotes, \" is a quote and \\ a backslash
 //!        | text up to the next comma       outside, \, is a comma
 //! ```
@@ -12,7 +13,12 @@
 //! ```text
 //! expert=model:guides/expert.gguf,weight=1.5
 //! kind=context:"You are kind, and brief.",against:You are gruff.,weight=-0.5
+//! upbeat=adapter:guides/upbeat.gguf,weight=1
+//! soup=adapter:a.gguf,share=0.3,adapter:b.gguf,share=0.7
+//! helpful=adapter:parm/,preference=0.8;0.2
 //! ```
+//!
+//! `share` and `preference` belong to the adapter before them; several adapters are a soup.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -38,6 +44,15 @@ pub(crate) enum GuideSource {
         /// What is put before it in the row that is subtracted.
         against: Option<String>,
     },
+    /// The base, or another model, under adapters.
+    Adapter {
+        /// At least one.
+        adapters: Vec<AdapterSpec>,
+        /// The other model's file.
+        model: Option<PathBuf>,
+        /// Its own prompt; only a mix file can give one.
+        prompt: Option<pilotfish::engine::Prompt>,
+    },
     /// Another model.
     Model {
         /// Its file.
@@ -45,6 +60,67 @@ pub(crate) enum GuideSource {
         /// Its own prompt; only a mix file can give one.
         prompt: Option<pilotfish::engine::Prompt>,
     },
+}
+
+/// An adapter as a row uses it.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdapterSpec {
+    /// A GGUF file, or a directory as PEFT writes it.
+    pub(crate) path: PathBuf,
+    /// What it is multiplied with.
+    #[serde(default = "one")]
+    pub(crate) share: f32,
+    /// The preference vector, where it has preferences.
+    #[serde(default)]
+    pub(crate) preference: Vec<f32>,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+/// `PATH`, `PATH,share=0.5`, `PATH,preference=0.8;0.2`.
+impl FromStr for AdapterSpec {
+    type Err = String;
+
+    fn from_str(argument: &str) -> Result<Self, String> {
+        let mut adapters = Vec::new();
+        for (key, value) in fields(&format!("adapter:{argument}"))? {
+            if !AdapterSpec::field(&mut adapters, &key, &value)? {
+                return Err(format!("`{key}` is none of share, preference"));
+            }
+        }
+        match <[Self; 1]>::try_from(adapters) {
+            Ok([adapter]) => Ok(adapter),
+            Err(_) => Err("one adapter is expected".into()),
+        }
+    }
+}
+
+impl AdapterSpec {
+    /// Takes a field that is about adapters: a new one, or something of the last. False where it is about something else.
+    fn field(adapters: &mut Vec<Self>, key: &str, value: &str) -> Result<bool, String> {
+        if key == "adapter" {
+            if value.is_empty() {
+                return Err("the path after `adapter:` is empty".into());
+            }
+            adapters.push(Self { path: value.into(), share: 1.0, preference: Vec::new() });
+            return Ok(true);
+        }
+        if key != "share" && key != "preference" {
+            return Ok(false);
+        }
+        let Some(last) = adapters.last_mut() else { return Err(format!("`{key}` belongs after an adapter")) };
+        let number =
+            |text: &str| text.trim().parse().map_err(|_| format!("`{}` of `{key}` is not a number", text.trim()));
+        if key == "share" {
+            last.share = number(value)?;
+        } else {
+            last.preference = value.split(';').map(number).collect::<Result<_, _>>()?;
+        }
+        Ok(true)
+    }
 }
 
 impl FromStr for GuideSpec {
@@ -56,27 +132,40 @@ impl FromStr for GuideSpec {
             return Err("expected NAME=SPEC, such as kind=context:You are kind.,weight=1".into());
         }
         let [mut model, mut context, mut against, mut weight] = [const { None }; 4];
+        let mut adapters = Vec::new();
         for (key, value) in fields(spec)? {
+            if AdapterSpec::field(&mut adapters, &key, &value)? {
+                continue;
+            }
             let place = match key.as_str() {
                 "model" => &mut model,
                 "context" => &mut context,
                 "against" => &mut against,
                 "weight" => &mut weight,
                 _ => {
+                    let known = "adapter, share, preference, model, context, against, weight";
                     let hint = "a comma inside a text is written \\, or the text is put in double quotes";
-                    return Err(format!("`{key}` is none of model, context, against, weight ({hint})"));
+                    return Err(format!("`{key}` is none of {known} ({hint})"));
                 }
             };
             if place.replace(value).is_some() {
                 return Err(format!("`{key}` is given twice"));
             }
         }
+        if model.as_deref() == Some("") {
+            return Err("the path after `model:` is empty".into());
+        }
         let source = match (model, context, against) {
-            (Some(path), None, None) if !path.is_empty() => GuideSource::Model { path: path.into(), prompt: None },
-            (None, Some(context), against) => GuideSource::Context { context, against },
-            (Some(_), None, None) => return Err("the path after `model:` is empty".into()),
-            (Some(_), ..) => return Err("`model` stands alone; `context` and `against` belong together".into()),
-            (None, None, _) => return Err("expected `model:PATH` or `context:TEXT`".into()),
+            (Some(path), None, None) if adapters.is_empty() => GuideSource::Model { path: path.into(), prompt: None },
+            (model, None, None) if !adapters.is_empty() => {
+                GuideSource::Adapter { adapters, model: model.map(PathBuf::from), prompt: None }
+            }
+            (None, Some(context), against) if adapters.is_empty() => GuideSource::Context { context, against },
+            (None, None, _) => return Err("expected `adapter:PATH`, `model:PATH` or `context:TEXT`".into()),
+            _ => {
+                let together = "`adapter` may go with `model`; `context` and `against` belong together, alone";
+                return Err(together.into());
+            }
         };
         let weight = weight.map_or(Ok(1.0), |weight| {
             weight.trim().parse().map_err(|_| format!("the weight `{weight}` is not a number"))
@@ -196,6 +285,27 @@ mod tests {
     }
 
     #[test]
+    fn adapters_alone_in_soups_and_on_another_model() {
+        let adapter = |path: &str, share, preference: &[f32]| AdapterSpec {
+            path: path.into(),
+            share,
+            preference: preference.to_vec(),
+        };
+        let source = |adapters, model: Option<&str>| GuideSource::Adapter {
+            adapters,
+            model: model.map(Into::into),
+            prompt: None,
+        };
+        parses("a=adapter:x.gguf", "a", 1.0, &source(vec![adapter("x.gguf", 1.0, &[])], None));
+        let both = vec![adapter("x", 0.25, &[]), adapter("y", 0.75, &[])];
+        parses("a=adapter:x,share=0.25,weight=2,adapter:y,share=0.75", "a", 2.0, &source(both, None));
+        let parm = vec![adapter("p/", 1.0, &[0.8, 0.2])];
+        parses("a=adapter:p/,preference=0.8;0.2,model:m.gguf", "a", 1.0, &source(parm, Some("m.gguf")));
+        assert_eq!("x.gguf,share=0.5".parse(), Ok(adapter("x.gguf", 0.5, &[])));
+        assert!("x.gguf,weight=1".parse::<AdapterSpec>().is_err());
+    }
+
+    #[test]
     fn commas_in_texts_are_quoted_or_escaped() {
         parses(r#"k=context:"Kind, and brief.",weight=2"#, "k", 2.0, &context("Kind, and brief.", None));
         parses(r"k=context:Kind\, and brief.,weight=2", "k", 2.0, &context("Kind, and brief.", None));
@@ -219,8 +329,12 @@ mod tests {
         fails("k=context:Kind, and brief.,weight=1", "`and brief.` is not KEY:VALUE");
         fails("k=context:Kind, see: me", "`see` is none of");
         fails("k=context:a,context:b", "`context` is given twice");
-        fails("k=model:a,against:b", "stands alone");
-        fails("k=against:b", "expected `model:PATH` or");
+        fails("k=model:a,against:b", "belong together, alone");
+        fails("k=adapter:a,context:b", "belong together, alone");
+        fails("k=against:b", "expected `adapter:PATH`, `model:PATH` or");
+        fails("k=adapter:,weight=1", "is empty");
+        fails("k=share=1,adapter:a", "`share` belongs after an adapter");
+        fails("k=adapter:a,preference=1;x", "`x` of `preference` is not a number");
         fails("k=model:,weight=1", "is empty");
         fails("k=context:a,weight=heavy", "`heavy` is not a number");
         fails(r#"k=context:"never closed"#, "never closed");

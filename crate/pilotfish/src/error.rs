@@ -1,5 +1,6 @@
 //! One error type for the crate, made of one enum per module. Codes are stable: the npm package and the CLI print them.
 
+use crate::adapter::AdapterError;
 use crate::arch::ArchError;
 use crate::chat::ChatError;
 use crate::gguf::GgufError;
@@ -25,6 +26,9 @@ pub enum Error {
     /// What the file means.
     #[error(transparent)]
     Arch(#[from] ArchError),
+    /// An adapter.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// The vocabulary.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -64,6 +68,36 @@ pub enum Error {
         /// The index asked for.
         index: usize,
         /// How many there are.
+        given: usize,
+    },
+    /// A row names an adapter that was not given.
+    #[error("`{row}` asks for adapter {index}, but {given} were given")]
+    AdapterIndex {
+        /// The row.
+        row: String,
+        /// The index asked for.
+        index: usize,
+        /// How many there are.
+        given: usize,
+    },
+    /// A row of more adapters and preferences than there are live shares.
+    #[error("`{row}` adds up {found} adapters and preferences, a row takes {most}: use fewer")]
+    TooManyAdapters {
+        /// The row.
+        row: String,
+        /// How many it adds up.
+        found: usize,
+        /// The most.
+        most: usize,
+    },
+    /// A share of something that has none.
+    #[error("`{row}` has no adapter {index}: it uses {given}")]
+    NoSuchShare {
+        /// The row.
+        row: String,
+        /// The place asked for.
+        index: usize,
+        /// How many it uses.
         given: usize,
     },
     /// There is no such guide.
@@ -133,6 +167,7 @@ impl Error {
             Self::Gguf(error) => error.code(),
             Self::Arch(error) => error.code(),
             Self::Quant(error) => error.code(),
+            Self::Adapter(error) => error.code(),
             Self::Chat(error) => error.code(),
             Self::Tokenizer(error) => error.code(),
             Self::Mix(error) => error.code(),
@@ -141,6 +176,9 @@ impl Error {
             Self::VocabularySize { .. } => "model.vocabulary_size",
             Self::Vocabulary { .. } => "session.vocabulary",
             Self::GuideModel { .. } => "session.guide_model",
+            Self::AdapterIndex { .. } => "session.adapter",
+            Self::TooManyAdapters { .. } => "session.too_many_adapters",
+            Self::NoSuchShare { .. } => "session.share",
             Self::Guide { .. } => "session.guide",
             Self::GuideName { .. } => "session.guide_name",
             Self::UnknownRow { .. } => "session.unknown_row",

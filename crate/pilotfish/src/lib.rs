@@ -3,6 +3,7 @@
 //! Arrows point one way: `engine -> guidance, model -> ops -> gpu`, and `model -> arch -> gguf, quant`.
 //! Nothing here knows about the web, the command line or the clock.
 
+pub mod adapter;
 pub mod arch;
 pub mod chat;
 pub mod engine;

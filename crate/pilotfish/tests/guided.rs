@@ -27,7 +27,7 @@ fn greedy() -> Sampling {
 /// The logits after `ids`.
 fn logits_after(engine: &Engine, model: &Model, ids: &[u32]) -> Vec<f32> {
     let mut last = Vec::new();
-    wait(each_logits(engine, model, ids, |_, logits| last = logits.to_vec(), |_, _| true)).expect("it scores");
+    wait(each_logits(engine, model, &[], ids, |_, logits| last = logits.to_vec(), |_, _| true)).expect("it scores");
     last
 }
 
@@ -159,7 +159,8 @@ fn equal_rows_are_one_row() {
     let mut options = options(1);
     options.guides = vec![context_guide(1.0, None)];
     let session =
-        wait(pilotfish::engine::Session::new(&engine, Rc::clone(&model), &[], &options, |_| true)).expect("it starts");
+        wait(pilotfish::engine::Session::new(&engine, pilotfish::engine::Models::only(&model), &options, |_| true))
+            .expect("it starts");
     assert_eq!(session.info().rows.len(), 2, "the row against is the base's own");
     assert_eq!(session.info().weight_bytes_per_step, model.weights.bytes, "weights are read once");
 }

@@ -34,7 +34,7 @@ fn check(engine: &pilotfish::engine::Engine, name: &str) {
     assert!(!expected.cases.is_empty());
     for case in &expected.cases {
         let mut found = Vec::new();
-        wait(each_logits(engine, &model, &case.ids, |_, logits| found.push(logits.to_vec()), |_, _| true))
+        wait(each_logits(engine, &model, &[], &case.ids, |_, logits| found.push(logits.to_vec()), |_, _| true))
             .expect("it scores");
         assert_eq!(found.len(), case.logits.len());
         for (position, (found, expected)) in found.iter().zip(&case.logits).enumerate() {
@@ -49,7 +49,7 @@ fn check(engine: &pilotfish::engine::Engine, name: &str) {
         let made = ids(&steps);
         let mut scored = Vec::new();
         let text = [&case.ids[..], &made].concat();
-        wait(each_logits(engine, &model, &text, |_, logits| scored.push(logits.to_vec()), |_, _| true))
+        wait(each_logits(engine, &model, &[], &text, |_, logits| scored.push(logits.to_vec()), |_, _| true))
             .expect("it scores");
         for (at, step) in steps.iter().enumerate() {
             // The mix runs over tokens; padded rows of the embedding are none.

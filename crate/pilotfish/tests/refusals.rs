@@ -7,7 +7,7 @@ use std::rc::Rc;
 use common::{engine, fixture, ids, load, run, wait};
 use pilotfish::Error;
 use pilotfish::engine::{
-    Engine, Guide, GuideKind, Model, NamedFilter, Prompt, Session, SessionOptions, SessionPlan, score,
+    Engine, Guide, GuideKind, Model, Models, NamedFilter, Prompt, Session, SessionOptions, SessionPlan, score,
 };
 use pilotfish::guidance::{FilterKind, Sampling};
 
@@ -24,7 +24,7 @@ fn code(result: Result<impl Sized, Error>) -> &'static str {
 }
 
 fn start(engine: &Engine, model: &Rc<Model>, models: &[Rc<Model>], options: &SessionOptions) -> &'static str {
-    code(wait(Session::new(engine, Rc::clone(model), models, options, |_| true)))
+    code(wait(Session::new(engine, Models { guides: models, ..Models::only(model) }, options, |_| true)))
 }
 
 fn text(text: &str) -> SessionOptions {
@@ -88,7 +88,7 @@ fn live_changes_are_checked_too() {
     let model = load(&engine, BASE);
     let mut options = text("One");
     options.guides = vec![context("a", 1.0)];
-    let mut session = wait(Session::new(&engine, model, &[], &options, |_| true)).expect("it starts");
+    let mut session = wait(Session::new(&engine, Models::only(&model), &options, |_| true)).expect("it starts");
     assert_eq!(code(session.set_weight(0, f32::NAN)), "mix.weight");
     assert_eq!(code(session.set_weight(1, 1.0)), "session.guide");
     assert_eq!(code(session.set_sampling(&Sampling { temperature: -1.0, ..Sampling::default() })), "mix.temperature");
@@ -130,9 +130,9 @@ fn loading_and_prefilling_stop_when_asked() {
     let bytes = std::fs::read(fixture(BASE)).expect("the fixture is in the repository");
     assert_eq!(code(wait(engine.load(&mut bytes.as_slice(), |_| false))), "aborted");
     let model = load(&engine, BASE);
-    assert_eq!(code(wait(Session::new(&engine, Rc::clone(&model), &[], &text("One two three"), |_| false))), "aborted");
-    assert_eq!(code(wait(score(&engine, &model, &[1, 2, 3], 1, |_, _| false))), "aborted");
-    assert_eq!(code(wait(score(&engine, &model, &[], 1, |_, _| true))), "session.empty_prompt");
+    assert_eq!(code(wait(Session::new(&engine, Models::only(&model), &text("One two three"), |_| false))), "aborted");
+    assert_eq!(code(wait(score(&engine, &model, &[], &[1, 2, 3], 1, |_, _| false))), "aborted");
+    assert_eq!(code(wait(score(&engine, &model, &[], &[], 1, |_, _| true))), "session.empty_prompt");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_full_context_ends_a_generation() {
 fn a_lost_device_is_an_error_not_a_hang() {
     let engine = engine();
     let model = load(&engine, BASE);
-    let mut session = wait(Session::new(&engine, Rc::clone(&model), &[], &text("One"), |_| true)).expect("it starts");
+    let mut session = wait(Session::new(&engine, Models::only(&model), &text("One"), |_| true)).expect("it starts");
     assert!(wait(session.next()).expect("the device is there").is_some());
     engine.gpu().close();
     let mut codes = Vec::new();
@@ -197,8 +197,8 @@ fn a_session_tells_its_memory_before_it_allocates() {
     let model = load(&engine, BASE);
     let mut options = text("One");
     options.guides = vec![context("a", 1.0)];
-    let plan = SessionPlan::new(&engine, &model, &[], &options).expect("it can be planned");
-    let session = wait(Session::new(&engine, Rc::clone(&model), &[], &options, |_| true)).expect("it starts");
+    let plan = SessionPlan::new(&engine, Models::only(&model), &options).expect("it can be planned");
+    let session = wait(Session::new(&engine, Models::only(&model), &options, |_| true)).expect("it starts");
     assert_eq!(plan.memory, session.info().memory);
     let position = model.spec.memory().kv_bytes_per_position;
     assert_eq!(plan.memory.kv, position * u64::from(plan.context) * 2);

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::args::Global;
 use crate::error::Result;
-use crate::guides::{self, GuideArgs, Loaded};
+use crate::guides::{self, Asked, GuideArgs, Loaded};
 use crate::host::{Host, HostMemory};
 use crate::output::{self, Page, Table};
 use crate::progress::Progress;
@@ -117,16 +117,17 @@ impl Measured {
 
 /// Measures and prints.
 pub(crate) async fn run(args: &BenchArgs, global: &Global) -> Result<()> {
-    let (mix, specs) = args.guides.read()?;
+    let Asked { mix, guides: specs, adapters } = args.guides.read()?;
     let host = Host::open(global).await?;
     let before_load = HostMemory::now().resident;
     let started = Instant::now();
-    let loaded = guides::load(&host, &args.model, &specs).await?;
+    let loaded = guides::load(&host, &args.model, &specs, &adapters).await?;
     let load_seconds = started.elapsed().as_secs_f64();
     let peak_of_load = HostMemory::now().peak;
 
     let mut options = SessionOptions::new(Prompt::Text(String::new()));
     options.sampling = Sampling { temperature: 0.0, ..mix.sampling.unwrap_or_default() };
+    options.adapters.clone_from(&loaded.base_adapters);
     options.normalize = mix.normalize;
     options.filter = mix.filter;
     options.max_tokens = args.r#gen;
@@ -165,9 +166,8 @@ async fn case(host: &Host, loaded: &Loaded, options: &SessionOptions, prompt_tok
     let unguided = SessionOptions { filter: None, ..options.clone() };
     let guided = SessionOptions { guides: loaded.guides.clone(), ..options.clone() };
     let schedule = Schedule::default();
-    let once = async |options: &SessionOptions| {
-        run::generate(host, &loaded.base, &loaded.models, options, &schedule, |_| Ok(())).await
-    };
+    let once =
+        async |options: &SessionOptions| run::generate(host, loaded.models(), options, &schedule, |_| Ok(())).await;
     let with_guides = !loaded.guides.is_empty();
     let warm_up = |options: &SessionOptions| SessionOptions { max_tokens: 2, ..options.clone() };
     let unguided_info = once(&warm_up(&unguided)).await?.info;
@@ -275,6 +275,10 @@ fn guide_kind(kind: &GuideKind, models: &[ModelInfo]) -> String {
     match kind {
         GuideKind::Context { context, against: None } => format!("context {context:?}"),
         GuideKind::Context { context, against: Some(against) } => format!("context {context:?} against {against:?}"),
+        GuideKind::Adapter { adapters, model, .. } => {
+            let on = model.and_then(|model| models.get(model)).map_or("the base", |model| model.name.as_str());
+            format!("{} adapter{} on {on}", adapters.len(), if adapters.len() == 1 { "" } else { "s" })
+        }
         GuideKind::Model { model, .. } => {
             format!("model {}", models.get(*model).map_or("", |model| model.name.as_str()))
         }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::args::Global;
 use crate::color::{self, Color};
 use crate::error::{CliError, Result};
-use crate::guides::{self, GuideArgs};
+use crate::guides::{self, Asked, GuideArgs};
 use crate::host::Host;
 use crate::input::PromptArgs;
 use crate::mix::Mix;
@@ -114,12 +114,13 @@ impl GenerateArgs {
 
 /// Generates and prints.
 pub(crate) async fn run(args: &GenerateArgs, global: &Global) -> Result<()> {
-    let (mix, specs) = args.guides.read()?;
+    let Asked { mix, guides: specs, adapters } = args.guides.read()?;
     let mut options = args.options(mix)?;
     refuse_early(&options, &specs)?;
     let host = Host::open(global).await?;
-    let loaded = guides::load(&host, &args.model, &specs).await?;
-    options.guides = loaded.guides;
+    let loaded = guides::load(&host, &args.model, &specs, &adapters).await?;
+    options.guides.clone_from(&loaded.guides);
+    options.adapters.clone_from(&loaded.base_adapters);
     let schedule = Schedule::new(&args.writes, &options.guides)?;
     let color = args.color.on() && !global.json;
     let terminal = output::on_terminal();
@@ -131,10 +132,10 @@ pub(crate) async fn run(args: &GenerateArgs, global: &Global) -> Result<()> {
         output::text(&if color { color::paint(&text, step.kl) } else { text })
     };
     if !global.quiet && !global.json {
-        let plan = SessionPlan::new(&host.engine, &loaded.base, &loaded.models, &options)?;
+        let plan = SessionPlan::new(&host.engine, loaded.models(), &options)?;
         output::diagnostic(&memory(&plan));
     }
-    let made = run::generate(&host, &loaded.base, &loaded.models, &options, &schedule, stream).await?;
+    let made = run::generate(&host, loaded.models(), &options, &schedule, stream).await?;
     if global.json {
         return output::json(&report(&host, &options, &made));
     }

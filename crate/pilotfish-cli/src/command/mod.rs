@@ -1,10 +1,12 @@
 //! The subcommands, one file each: their flags, what they do, what they print.
 
 mod bench;
+mod convert_adapter;
 mod detokenize;
 mod generate;
 mod golden;
 mod inspect;
+mod merge;
 mod score;
 mod tokenize;
 
@@ -32,6 +34,10 @@ pub(crate) enum Command {
     Score(score::ScoreArgs),
     /// Continue a prompt, steered by guides.
     Generate(generate::GenerateArgs),
+    /// Turn a PEFT adapter into a GGUF one.
+    ConvertAdapter(convert_adapter::ConvertAdapterArgs),
+    /// Put an adapter into a model's weights.
+    Merge(merge::MergeArgs),
     /// Measure speed and memory.
     Bench(bench::BenchArgs),
     /// Compare a model with reference numbers.
@@ -47,6 +53,8 @@ pub(crate) async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Detokenize(args) => detokenize::run(args, global).await?,
         Command::Score(args) => score::run(args, global).await?,
         Command::Generate(args) => generate::run(args, global).await?,
+        Command::ConvertAdapter(args) => convert_adapter::run(args, global).await?,
+        Command::Merge(args) => merge::run(args, global).await?,
         Command::Bench(args) => bench::run(args, global).await?,
         Command::Golden(args) => return golden::run(args, global).await,
     }

@@ -3,7 +3,7 @@
 //! ```no_run
 //! # async fn run() -> pilotfish::Result<()> {
 //! use std::rc::Rc;
-//! use pilotfish::engine::{Engine, EngineOptions, Guide, GuideKind, Prompt, Session, SessionOptions};
+//! use pilotfish::engine::{Engine, EngineOptions, Guide, GuideKind, Models, Prompt, Session, SessionOptions};
 //!
 //! let engine = Engine::open(&EngineOptions::default(), &|| 0.0).await?;
 //! let mut file = std::fs::File::open("model.gguf").expect("it is there");
@@ -14,7 +14,7 @@
 //!     weight: 1.5,
 //!     kind: GuideKind::Context { context: "You are relentlessly cheerful.".into(), against: None },
 //! });
-//! let mut session = Session::new(&engine, model, &[], &options, |_| true).await?;
+//! let mut session = Session::new(&engine, Models::only(&model), &options, |_| true).await?;
 //! while let Some(step) = session.next().await? {
 //!     print!("{}", step.text);
 //! }
@@ -35,16 +35,17 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 pub use model::{Model, ModelInfo, Opened, Prompt, open, read_header};
-pub use options::{Guide, GuideKind, NamedFilter, SessionOptions};
+pub use options::{AdapterUse, Guide, GuideKind, NamedFilter, SessionOptions};
 pub use plan::{RowInfo, SessionInfo, SessionMemory, SessionPlan};
 pub use rows::{MAX_ROWS, Row, Rows};
 pub use score::{Scores, each_logits, highest, logsumexp, score};
-pub use session::{CANDIDATES, PrefillProgress, Session};
+pub use session::{PrefillProgress, Session};
 pub use step::{Candidate, LogProbs, Step, Stop};
 
 use crate::Result;
+use crate::adapter::Adapter;
 use crate::gpu::{Gpu, GpuInfo, GpuOptions};
-use crate::model::{ByteSource, LoadProgress};
+use crate::model::{ByteSource, LoadProgress, RowAdapter};
 use crate::ops::calibrate::{Calibration, calibrate};
 use crate::ops::linear::MatvecShape;
 
@@ -56,6 +57,34 @@ pub struct EngineOptions {
     pub gpu: GpuOptions,
     /// How matrices and vectors are multiplied; measured on the device where it is not said.
     pub matvec: Option<MatvecShape>,
+}
+
+/// What a session runs on: options name guide models and adapters by their place here.
+#[derive(Debug, Clone, Copy)]
+pub struct Models<'a> {
+    /// What is steered.
+    pub base: &'a Rc<Model>,
+    /// Models of guides.
+    pub guides: &'a [Rc<Model>],
+    /// Adapters, fitted to the base or to a guide's model.
+    pub adapters: &'a [Rc<Adapter>],
+}
+
+impl<'a> Models<'a> {
+    /// The base alone.
+    pub fn only(base: &'a Rc<Model>) -> Self {
+        Self { base, guides: &[], adapters: &[] }
+    }
+
+    /// An adapter as options name it. Its place must be one of these adapters'.
+    pub fn used(self, used: &'a AdapterUse) -> RowAdapter<'a> {
+        RowAdapter { adapter: &self.adapters[used.adapter], share: used.share, preference: &used.preference }
+    }
+
+    /// Model 0 is the base, `i + 1` is guide model `i`. Row planning has checked the index.
+    pub(super) fn pick(self, index: usize) -> &'a Model {
+        if index == 0 { self.base } else { &self.guides[index - 1] }
+    }
 }
 
 /// A GPU and what was measured on it.

@@ -11,6 +11,9 @@ use crate::guidance::{FilterKind, Sampling};
 pub struct SessionOptions {
     /// What the base continues.
     pub prompt: Prompt,
+    /// Adapters of the base itself (a DPO-tuned base, say): their sum, each times its share.
+    #[serde(default)]
+    pub adapters: Vec<AdapterUse>,
     /// What steers it.
     #[serde(default)]
     pub guides: Vec<Guide>,
@@ -29,6 +32,9 @@ pub struct SessionOptions {
     /// Tokens to make at most.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: u32,
+    /// How many of the likeliest tokens a step lists, at most 64.
+    #[serde(default = "default_candidates")]
+    pub candidates: u32,
     /// Steps submitted ahead of the one being read, at most 8: 1 waits for each token, 0 is what suits the device.
     #[serde(default)]
     pub in_flight: u32,
@@ -38,17 +44,23 @@ fn default_max_tokens() -> u32 {
     256
 }
 
+fn default_candidates() -> u32 {
+    10
+}
+
 impl SessionOptions {
     /// The base alone on `prompt`, with every default.
     pub fn new(prompt: Prompt) -> Self {
         Self {
             prompt,
+            adapters: Vec::new(),
             guides: Vec::new(),
             sampling: Sampling::default(),
             normalize: false,
             filter: None,
             context_length: 0,
             max_tokens: default_max_tokens(),
+            candidates: default_candidates(),
             in_flight: 0,
         }
     }
@@ -79,6 +91,19 @@ pub enum GuideKind {
         #[serde(default)]
         against: Option<String>,
     },
+    /// A model under adapters, on the base's prompt or its own: `+ w * adapted(prompt)`. `GenARM`'s reward models are of this
+    /// kind, over the very base that they steer: one row more of the same batch. Several adapters are a soup (Rewarded Soups,
+    /// arXiv 2306.04488): the weights change by Σ share · adapter, and shares are live.
+    Adapter {
+        /// At least one.
+        adapters: Vec<AdapterUse>,
+        /// Index into the guide models; the base by default.
+        #[serde(default)]
+        model: Option<usize>,
+        /// Its own prompt; the base's by default.
+        #[serde(default)]
+        prompt: Option<Prompt>,
+    },
     /// Another model with the same vocabulary, on the base's prompt or its own: `+ w * model(prompt)`.
     Model {
         /// Index into the guide models given beside these options.
@@ -87,6 +112,31 @@ pub enum GuideKind {
         #[serde(default)]
         prompt: Option<Prompt>,
     },
+}
+
+/// An adapter as a row uses it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterUse {
+    /// Index into the adapters given beside these options.
+    pub adapter: usize,
+    /// What it is multiplied with, of either sign; live.
+    #[serde(default = "one")]
+    pub share: f32,
+    /// The preference vector, for an adapter that has preferences (PARM, arXiv 2505.06274); live.
+    #[serde(default)]
+    pub preference: Vec<f32>,
+}
+
+impl AdapterUse {
+    /// The adapter at `adapter`, whole.
+    pub fn whole(adapter: usize) -> Self {
+        Self { adapter, share: 1.0, preference: Vec::new() }
+    }
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 /// A filter by a row that goes by its name: `base`, or a guide's.

@@ -1,13 +1,11 @@
 //! What a session will be: its rows, its mix and its memory, known and checked before anything is allocated.
 
-use std::rc::Rc;
-
 use serde::Serialize;
 
-use super::Engine;
 use super::model::Model;
 use super::options::{NamedFilter, SessionOptions};
 use super::rows::Rows;
+use super::{Engine, Models};
 use crate::guidance::{MixRule, RowFilter, Term};
 use crate::ops::stride;
 use crate::{Error, Result};
@@ -36,6 +34,8 @@ pub struct RowInfo {
     pub model: usize,
     /// Tokens of its prompt.
     pub prompt_tokens: usize,
+    /// The adapters it runs under, by their place.
+    pub adapters: Vec<usize>,
 }
 
 /// Bytes on the GPU.
@@ -43,6 +43,8 @@ pub struct RowInfo {
 pub struct SessionMemory {
     /// Weights of all models in use.
     pub weights: u64,
+    /// What rows add to them; known when they are packed.
+    pub adapters: u64,
     /// Key-value caches.
     pub kv: u64,
     /// Activations and logits.
@@ -66,11 +68,11 @@ pub struct SessionPlan {
 
 impl SessionPlan {
     /// Renders and tokenizes the prompts, checks every option, and adds up the memory.
-    pub fn new(engine: &Engine, base: &Model, models: &[Rc<Model>], options: &SessionOptions) -> Result<Self> {
-        let rows = Rows::plan(base, models, &options.prompt, &options.guides)?;
+    pub fn new(engine: &Engine, models: Models<'_>, options: &SessionOptions) -> Result<Self> {
+        let rows = Rows::plan(models, options)?;
         let mut used: Vec<usize> = rows.rows.iter().map(|row| row.model).collect();
         used.dedup();
-        let in_use = || used.iter().map(|index| pick(base, models, *index));
+        let in_use = || used.iter().map(|index| models.pick(*index));
         let context =
             context(&rows, options, in_use().map(|model| model.spec.context_length).min().unwrap_or_default())?;
         let vocab = in_use().map(Model::vocab).min().unwrap_or_default();
@@ -82,7 +84,7 @@ impl SessionPlan {
             ..SessionMemory::default()
         };
         for index in &used {
-            let Model { spec, weights, .. } = pick(base, models, *index);
+            let Model { spec, weights, .. } = models.pick(*index);
             let sizes = rows.sizes(*index, context, engine.chunk());
             memory.weights += weights.bytes;
             memory.kv += sizes.kv_bytes(spec);
@@ -90,11 +92,6 @@ impl SessionPlan {
         }
         Ok(Self { rows, context, memory, vocab, vocab_stride, used })
     }
-}
-
-/// Model 0 is the base, `i + 1` is guide model `i`. Row planning has checked the index.
-pub(super) fn pick<'a>(base: &'a Model, models: &'a [Rc<Model>], index: usize) -> &'a Model {
-    if index == 0 { base } else { &models[index - 1] }
 }
 
 /// Positions per row: what was asked for, or what is needed, within `most`, what every model was trained for.

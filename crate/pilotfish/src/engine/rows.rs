@@ -3,20 +3,20 @@
 //! Rows with the same weights and the same prompt are one row: a context guide against the base's own prompt costs one row
 //! more, not two.
 
-use std::rc::Rc;
-
+use super::Models;
 use super::model::{Model, Prompt};
-use super::options::{Guide, GuideKind};
+use super::options::{AdapterUse, GuideKind, SessionOptions};
 use crate::chat::{Message, Role};
-use crate::model::Sizes;
+use crate::model::{RowAdapter, Sizes};
+use crate::ops::lora_down::SEGMENTS;
 use crate::tokenizer::{TokenId, vocabulary_difference};
 use crate::{Error, Result};
 
 /// The most rows that one weight set takes: what a matrix-vector kernel multiplies in one read of the weights.
 pub const MAX_ROWS: usize = 8;
 
-/// A row: a prompt on one of the session's models.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A row: a prompt on one of the session's models, under adapters or none.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// For listings: `base`, `cheerful`, `cheerful against`.
     pub name: String,
@@ -24,6 +24,10 @@ pub struct Row {
     pub model: usize,
     /// What it is given before the first token.
     pub ids: Vec<TokenId>,
+    /// What changes its model's weights.
+    pub adapters: Vec<AdapterUse>,
+    /// The guide whose adapters these are; the base's otherwise.
+    pub owner: Option<usize>,
 }
 
 /// What one guide adds to the mix: a term per row, with the sign its weight gets there.
@@ -44,44 +48,60 @@ pub struct Rows {
 
 impl Rows {
     /// Renders, tokenizes, and merges what is equal.
-    pub fn plan(base: &Model, models: &[Rc<Model>], prompt: &Prompt, guides: &[Guide]) -> Result<Self> {
+    pub fn plan(models: Models<'_>, options: &SessionOptions) -> Result<Self> {
+        let SessionOptions { prompt, guides, adapters, .. } = options;
         let mut rows = Self { rows: Vec::new(), guides: Vec::new() };
-        rows.row("base".into(), 0, base, prompt)?;
+        let on_base = Under { model: 0, adapters, owner: None };
+        rows.row(models, "base".into(), on_base, prompt)?;
         for (at, guide) in guides.iter().enumerate() {
             let taken = guides[..at].iter().any(|other| other.name == guide.name);
             if taken || ["", "base", "mix"].contains(&guide.name.as_str()) {
                 return Err(Error::GuideName { name: guide.name.clone() });
             }
-            let mut terms = Vec::new();
-            match &guide.kind {
+            let name = guide.name.clone();
+            let terms = match &guide.kind {
                 GuideKind::Context { context, against } => {
-                    let with = rows.row(guide.name.clone(), 0, base, &with_context(prompt, context)?)?;
+                    let with = rows.row(models, name.clone(), on_base, &with_context(prompt, context)?)?;
                     let against = match against {
                         Some(against) => {
-                            rows.row(format!("{} against", guide.name), 0, base, &with_context(prompt, against)?)?
+                            rows.row(models, format!("{name} against"), on_base, &with_context(prompt, against)?)?
                         }
                         None => 0,
                     };
-                    terms.extend([(with, 1.0), (against, -1.0)]);
+                    vec![(with, 1.0), (against, -1.0)]
+                }
+                GuideKind::Adapter { adapters, model, prompt: own } => {
+                    if adapters.is_empty() {
+                        return Err(Error::AdapterIndex { row: name, index: 0, given: models.adapters.len() });
+                    }
+                    let model = model.map_or(Ok(0), |model| shared_vocabulary(models, &name, model))?;
+                    let under = Under { model, adapters, owner: Some(at) };
+                    vec![(rows.row(models, name, under, own.as_ref().unwrap_or(prompt))?, 1.0)]
                 }
                 GuideKind::Model { model, prompt: own } => {
-                    let guide_model =
-                        models.get(*model).ok_or(Error::GuideModel { index: *model, given: models.len() })?;
-                    if let Some(difference) = vocabulary_difference(&base.tokenizer, &guide_model.tokenizer) {
-                        return Err(Error::Vocabulary { guide: guide.name.clone(), difference: Box::new(difference) });
-                    }
-                    let prompt = own.as_ref().unwrap_or(prompt);
-                    terms.push((rows.row(guide.name.clone(), model + 1, guide_model, prompt)?, 1.0));
+                    let model = shared_vocabulary(models, &name, *model)?;
+                    let under = Under { model, adapters: &[], owner: None };
+                    vec![(rows.row(models, name, under, own.as_ref().unwrap_or(prompt))?, 1.0)]
                 }
-            }
+            };
             rows.guides.push(GuideRows { terms });
         }
         Ok(rows.by_model())
     }
 
+    /// The rows of a model: a batch.
+    pub fn of_model(&self, model: usize) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.model == model)
+    }
+
+    /// What the rows of a model add to its weights.
+    pub(super) fn adapters<'a>(&'a self, models: Models<'a>, model: usize) -> Vec<Vec<RowAdapter<'a>>> {
+        self.of_model(model).map(|row| row.adapters.iter().map(|used| models.used(used)).collect()).collect()
+    }
+
     /// How large the parts of a model's forward pass are.
     pub(super) fn sizes(&self, model: usize, context: u32, chunk: u32) -> Sizes {
-        let rows = self.rows.iter().filter(|row| row.model == model).count() as u32;
+        let rows = self.of_model(model).count() as u32;
         Sizes { rows, context, chunk }
     }
 
@@ -97,8 +117,11 @@ impl Rows {
         }
     }
 
-    /// The index of the row with this prompt on this model, made if there is none.
-    fn row(&mut self, name: String, model: usize, weights: &Model, prompt: &Prompt) -> Result<usize> {
+    /// The index of the row with this prompt on these weights, made if there is none. A guide's own adapters have live shares
+    /// of their own, so that their row is never another's.
+    fn row(&mut self, models: Models<'_>, name: String, under: Under<'_>, prompt: &Prompt) -> Result<usize> {
+        let Under { model, adapters, owner } = under;
+        let weights = models.pick(model);
         let ids = weights.encode(prompt)?;
         if ids.is_empty() {
             return Err(Error::EmptyPrompt { row: name });
@@ -107,15 +130,52 @@ impl Rows {
         if let Some(found) = ids.iter().copied().find(|id| *id >= rows) {
             return Err(Error::TokenId { found, expected: rows });
         }
-        if let Some(at) = self.rows.iter().position(|row| row.model == model && row.ids == ids) {
+        let same = |row: &Row| row.owner.is_none() && row.model == model && row.ids == ids;
+        if let Some(at) = self.rows.iter().position(same).filter(|_| owner.is_none()) {
             return Ok(at);
         }
-        if self.rows.iter().filter(|row| row.model == model).count() == MAX_ROWS {
+        if self.of_model(model).count() == MAX_ROWS {
             return Err(Error::TooManyRows { row: name, most: MAX_ROWS });
         }
-        self.rows.push(Row { name, model, ids });
+        check_adapters(models, &name, weights, adapters)?;
+        self.rows.push(Row { name, model, ids, adapters: adapters.to_vec(), owner });
         Ok(self.rows.len() - 1)
     }
+}
+
+/// The weights of a row.
+#[derive(Clone, Copy)]
+struct Under<'a> {
+    model: usize,
+    adapters: &'a [AdapterUse],
+    owner: Option<usize>,
+}
+
+/// The place of guide model `index` among all models, if it speaks the base's vocabulary.
+fn shared_vocabulary(models: Models<'_>, guide: &str, index: usize) -> Result<usize> {
+    let given = models.guides.len();
+    let model = models.guides.get(index).ok_or(Error::GuideModel { index, given })?;
+    match vocabulary_difference(&models.base.tokenizer, &model.tokenizer) {
+        None => Ok(index + 1),
+        Some(difference) => Err(Error::Vocabulary { guide: guide.to_owned(), difference: Box::new(difference) }),
+    }
+}
+
+/// Refuses adapters that are not there, belong to another model, or are too many; shares and preferences out of range.
+fn check_adapters(models: Models<'_>, row: &str, weights: &Model, adapters: &[AdapterUse]) -> Result<()> {
+    let mut found = 0;
+    for AdapterUse { adapter: index, share, preference } in adapters {
+        let given = models.adapters.len();
+        let Some(adapter) = models.adapters.get(*index) else {
+            return Err(Error::AdapterIndex { row: row.to_owned(), index: *index, given });
+        };
+        adapter.check(&weights.spec)?;
+        let used = RowAdapter { adapter, share: *share, preference };
+        used.shares()?;
+        found += used.segments() as usize;
+    }
+    let most = SEGMENTS as usize;
+    if found > most { Err(Error::TooManyAdapters { row: row.to_owned(), found, most }) } else { Ok(()) }
 }
 
 /// `prompt` with `context` before it: in front of a conversation's system message, or of a plain text.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Engine;
 use super::model::Model;
 use crate::gpu::{Binding, Usage};
-use crate::model::{BatchToken, Forward, ForwardPlan, Logits, Sizes};
+use crate::model::{BatchToken, Forward, ForwardPlan, Logits, RowAdapter, RowAdapters, Sizes};
 use crate::ops::stride;
 use crate::tokenizer::TokenId;
 use crate::{Error, Result};
@@ -24,10 +24,11 @@ pub struct Scores {
     pub logsumexp: f32,
 }
 
-/// Scores `ids` under `model`; `top` tokens are listed for the last position. `progress(done, total)` answers `false` to abort.
+/// Scores `ids` under `model` and the sum of `adapters`; `top` tokens are listed for the last position. `progress(done, total)` answers `false` to abort.
 pub async fn score(
     engine: &Engine,
     model: &Model,
+    adapters: &[RowAdapter<'_>],
     ids: &[TokenId],
     top: usize,
     progress: impl FnMut(usize, usize) -> bool,
@@ -42,7 +43,7 @@ pub async fn score(
             scores.top = highest(logits, top);
         }
     };
-    each_logits(engine, model, ids, take, progress).await?;
+    each_logits(engine, model, adapters, ids, take, progress).await?;
     Ok(scores)
 }
 
@@ -50,6 +51,7 @@ pub async fn score(
 pub async fn each_logits(
     engine: &Engine,
     model: &Model,
+    adapters: &[RowAdapter<'_>],
     ids: &[TokenId],
     mut take: impl FnMut(usize, &[f32]),
     mut progress: impl FnMut(usize, usize) -> bool,
@@ -70,12 +72,14 @@ pub async fn each_logits(
     let chunk = (gpu.info().max_binding / row_bytes).clamp(1, MOST_AT_ONCE).min(ids.len() as u64) as u32;
     let logits = gpu.buffer("scored logits", row_bytes * u64::from(chunk), Usage::Storage)?;
     let batch = gpu.buffer("decode batch", 256, Usage::Storage)?;
+    let adapters = RowAdapters::new(gpu, spec, &[adapters.to_vec()])?;
     let logits = Logits { buffer: &logits, stride: stride(vocab), first_row: 0 };
     let forward = Forward::new(
         gpu,
         &ForwardPlan {
             spec,
             weights,
+            adapters: adapters.as_ref(),
             sizes: Sizes { rows: 1, context: ids.len() as u32, chunk },
             decode_batch: Binding { at: 0, buffer: &batch, range: None },
             logits,

@@ -9,21 +9,19 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::Engine;
 use super::model::Model;
-use super::options::SessionOptions;
-use super::plan::{RowInfo, SessionInfo, SessionPlan, mix_rule, pick};
+use super::options::{AdapterUse, SessionOptions};
+use super::plan::{RowInfo, SessionInfo, SessionPlan, mix_rule};
 use super::rows::Rows;
 use super::step::{Candidate, LogProbs, Step, Stop};
+use super::{Engine, Models};
+use crate::adapter::Adapter;
 use crate::gpu::{Binding, Gpu, Readback, StepShape, Usage, record};
 use crate::guidance::{Mixer, MixerPlan, Sampling, Telemetry};
-use crate::model::{BatchToken, Forward, ForwardPlan, Logits, batch_words};
+use crate::model::{BatchToken, Forward, ForwardPlan, Logits, RowAdapter, RowAdapters, batch_words};
 use crate::ops::attend;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
 use crate::{Error, Result};
-
-/// Candidates reported with each token.
-pub const CANDIDATES: u32 = 10;
 
 /// The most steps in flight.
 const MAX_IN_FLIGHT: u32 = 8;
@@ -48,6 +46,7 @@ pub struct PrefillProgress {
 pub struct Session {
     gpu: Rc<Gpu>,
     base: Rc<Model>,
+    adapters: Vec<Rc<Adapter>>,
     rows: Rows,
     sets: Vec<Set>,
     mixer: Mixer,
@@ -82,21 +81,21 @@ impl Deref for SharedTokenizer {
 struct Set {
     model: usize,
     forward: Forward,
+    adapters: Option<RowAdapters>,
     rows: u32,
 }
 
 impl Session {
-    /// Allocates, plans every dispatch, and prefills. `models` are the guides' models, `options.guides` index them.
+    /// Allocates, plans every dispatch, and prefills. `options` names guide models and adapters by their place in `models`.
     /// `progress` answers `false` to abort.
     pub async fn new(
         engine: &Engine,
-        base: Rc<Model>,
-        models: &[Rc<Model>],
+        models: Models<'_>,
         options: &SessionOptions,
         mut progress: impl FnMut(PrefillProgress) -> bool,
     ) -> Result<Self> {
-        let plan = SessionPlan::new(engine, &base, models, options)?;
-        let SessionPlan { rows, context, vocab, vocab_stride, used, memory } = plan;
+        let plan = SessionPlan::new(engine, models, options)?;
+        let SessionPlan { rows, context, vocab, vocab_stride, used, mut memory } = plan;
         let gpu = Rc::clone(&engine.gpu);
         let rule = mix_rule(&rows, options)?;
         let logits_bytes = u64::from(vocab_stride) * 4 * rows.rows.len() as u64;
@@ -105,13 +104,16 @@ impl Session {
         let mut sets = Vec::new();
         for (at, index) in used.iter().enumerate() {
             let first_row = rows.rows.iter().position(|row| row.model == *index).unwrap_or_default() as u32;
-            let Model { spec, weights, .. } = pick(&base, models, *index);
+            let Model { spec, weights, .. } = models.pick(*index);
+            let adapters = RowAdapters::new(&gpu, spec, &rows.adapters(models, *index))?;
+            memory.adapters += adapters.as_ref().map_or(0, |adapters| adapters.bytes);
             let sizes = rows.sizes(*index, context, engine.chunk());
             let forward = Forward::new(
                 &gpu,
                 &ForwardPlan {
                     spec,
                     weights,
+                    adapters: adapters.as_ref(),
                     sizes,
                     decode_batch: Binding {
                         at: 0,
@@ -123,7 +125,7 @@ impl Session {
                     shape: engine.shape,
                 },
             )?;
-            sets.push(Set { model: *index, forward, rows: sizes.rows });
+            sets.push(Set { model: *index, forward, adapters, rows: sizes.rows });
         }
 
         let mixer = Mixer::new(
@@ -136,7 +138,7 @@ impl Session {
                 rule: &rule,
                 sampling: &options.sampling,
                 report: std::iter::once(0).chain(rows.guides.iter().map(|guide| guide.terms[0].0)).collect(),
-                candidates: CANDIDATES.min(vocab),
+                candidates: options.candidates.min(vocab),
                 batches: &batches,
                 batch_offsets: (0..used.len() as u64).map(|at| at * BATCH_STRIDE).collect(),
                 slots: MAX_IN_FLIGHT,
@@ -150,19 +152,25 @@ impl Session {
             rows: rows
                 .rows
                 .iter()
-                .map(|row| RowInfo { name: row.name.clone(), model: row.model, prompt_tokens: row.ids.len() })
+                .map(|row| RowInfo {
+                    name: row.name.clone(),
+                    model: row.model,
+                    prompt_tokens: row.ids.len(),
+                    adapters: row.adapters.iter().map(|used| used.adapter).collect(),
+                })
                 .collect(),
             context_length: context,
             dispatches_per_step: 0,
-            weight_bytes_per_step: memory.weights,
+            weight_bytes_per_step: memory.weights + memory.adapters,
             memory,
         };
         let software = gpu.info().software;
         let mut session = Self {
-            decoder: StreamDecoder::new(SharedTokenizer(Rc::clone(&base))),
+            decoder: StreamDecoder::new(SharedTokenizer(Rc::clone(models.base))),
             longest_prompt: rows.rows.iter().map(|row| row.ids.len()).max().unwrap_or_default() as u32,
             gpu,
-            base,
+            base: Rc::clone(models.base),
+            adapters: models.adapters.to_vec(),
             rows,
             sets,
             mixer,
@@ -198,6 +206,45 @@ impl Session {
         let first = 1 + self.rows.guides[..guide].iter().map(|guide| guide.terms.len()).sum::<usize>();
         for (at, (_, sign)) in terms.iter().enumerate() {
             self.mixer.set_weight(&self.gpu, first + at, sign * weight)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the share of adapter `at` among those of a guide (`None`: of the base). Acts on the next submitted step, and on what
+    /// that step adds to the caches: earlier positions keep the keys and values they were made with.
+    pub fn set_share(&mut self, guide: Option<usize>, at: usize, share: f32) -> Result<()> {
+        self.set_adapter(guide, at, |used| used.share = share)
+    }
+
+    /// Sets the preference vector of adapter `at` among those of a guide (`None`: of the base). Acts as [`Session::set_share`].
+    pub fn set_preference(&mut self, guide: Option<usize>, at: usize, preference: &[f32]) -> Result<()> {
+        self.set_adapter(guide, at, |used| used.preference = preference.to_vec())
+    }
+
+    fn set_adapter(&mut self, guide: Option<usize>, at: usize, change: impl Fn(&mut AdapterUse)) -> Result<()> {
+        let given = self.rows.guides.len();
+        if let Some(index) = guide.filter(|index| *index >= given) {
+            return Err(Error::Guide { index, given });
+        }
+        for set in &self.sets {
+            let rows = self.rows.rows.iter_mut().filter(|row| row.model == set.model);
+            for (place, row) in rows.enumerate().filter(|(_, row)| row.owner == guide && row.model == set.model) {
+                // A guide that is another model has no adapters, and rows that are the base's all have the same.
+                let (Some(adapters), Some(old)) = (&set.adapters, row.adapters.get(at)) else {
+                    if guide.is_none() && row.model > 0 {
+                        continue;
+                    }
+                    return Err(Error::NoSuchShare { row: row.name.clone(), index: at, given: row.adapters.len() });
+                };
+                let mut new = old.clone();
+                change(&mut new);
+                let on = |used: &'_ AdapterUse| Rc::clone(&self.adapters[used.adapter]);
+                let shares =
+                    RowAdapter { adapter: &on(&new), share: new.share, preference: &new.preference }.shares()?;
+                let segment = row.adapters[..at].iter().map(|used| 1 + on(used).preferences.len() as u32).sum();
+                adapters.set_shares(&self.gpu, place, segment, &shares);
+                row.adapters[at] = new;
+            }
         }
         Ok(())
     }

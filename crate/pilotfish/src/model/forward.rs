@@ -7,6 +7,7 @@
 //!
 //! All rows of a weight set go through each dispatch together, so a step reads the weights once however many rows it has.
 
+use super::adapters::{RowAdapters, Site};
 use super::weights::{GateUp, Layer, Projection, Weights};
 use crate::arch::{self, ModelSpec};
 use crate::gpu::{Binding, Dispatch, Gpu, GpuError, StepShape, Usage, record};
@@ -16,6 +17,8 @@ use crate::ops::attend_prefill::Prefill;
 use crate::ops::embed::Embed;
 use crate::ops::glu::Glu;
 use crate::ops::linear::{Activation, Epilogue, Linear, MatvecShape, Tokens};
+use crate::ops::lora_down::Down;
+use crate::ops::lora_up::Delta;
 use crate::ops::norm::Norm;
 use crate::ops::rope::{Rope, turns};
 use crate::ops::stride;
@@ -139,6 +142,8 @@ pub struct ForwardPlan<'a> {
     pub spec: &'a ModelSpec,
     /// Its weights.
     pub weights: &'a Weights,
+    /// What rows add to them.
+    pub adapters: Option<&'a RowAdapters>,
     /// Rows, context, chunk.
     pub sizes: Sizes,
     /// The decode batch of this weight set: buffer and byte range.
@@ -149,6 +154,14 @@ pub struct ForwardPlan<'a> {
     pub score_logits: Option<Logits<'a>>,
     /// How matrices and vectors are multiplied on this device.
     pub shape: MatvecShape,
+}
+
+impl ForwardPlan<'_> {
+    /// Whether a layer's fused gate and up must be stored before they are gated: software adapters add an adapter afterwards.
+    fn gates_apart(&self, layer: usize) -> bool {
+        let adapted = self.adapters.is_some_and(|adapters| adapters.site(layer, Site::GateUp).is_some());
+        adapted && self.shape == MatvecShape::Rows
+    }
 }
 
 impl Forward {
@@ -202,6 +215,8 @@ struct Buffers {
     ffn: wgpu::Buffer,
     /// `[gate | up]` where they are not fused.
     gate_up: wgpu::Buffer,
+    /// An adapter's few dimensions, `[tokens, groups of four]`.
+    low_rank: wgpu::Buffer,
     /// Keys and values of each layer.
     cache: Vec<(wgpu::Buffer, wgpu::Buffer)>,
     /// What each kind of rotation turns by.
@@ -215,6 +230,8 @@ impl Buffers {
         let activation =
             |label: &str, width: u32| gpu.buffer(label, u64::from(stride(width)) * 4 * tokens, Usage::Storage);
         let split = weights.layers.iter().any(|layer| matches!(layer.gate_up, GateUp::Split(_)));
+        let unfused = split || (0..spec.layers.len()).any(|layer| plan.gates_apart(layer));
+        let groups = plan.adapters.map_or(0, RowAdapters::groups);
         let heads = spec.layers.first().map(|layer| heads(spec, layer, sizes));
         let cache_bytes = heads.map_or(0, |heads| heads.cache_bytes(sizes.rows));
         let partials = heads.map_or(0, |heads| heads.partials_bytes(sizes.rows));
@@ -237,7 +254,8 @@ impl Buffers {
             attention: activation("attention", attention_width(spec))?,
             partials: gpu.buffer("attention partials", partials, Usage::Storage)?,
             ffn: activation("feed forward", spec.ffn)?,
-            gate_up: activation("gate and up", if split { 2 * spec.ffn } else { 0 })?,
+            gate_up: activation("gate and up", if unfused { 2 * spec.ffn } else { 0 })?,
+            low_rank: gpu.buffer("adapter's few dimensions", 16 * u64::from(groups) * tokens, Usage::Storage)?,
             cache: (0..spec.layers.len()).map(cache).collect::<Result<_, GpuError>>()?,
             turns: weights.frequencies.iter().map(turns).collect::<Result<_, GpuError>>()?,
         })
@@ -288,7 +306,7 @@ impl Recorder<'_> {
         for (at, layer) in weights.layers.iter().enumerate() {
             self.attention(phase, at, layer, batch, tokens, &mut steps)?;
             steps.push(self.add_norm(layer.post_attn_norm.as_ref(), &layer.ffn_norm)?);
-            self.feed_forward(layer, tokens, &mut steps)?;
+            self.feed_forward(at, layer, batch, tokens, &mut steps)?;
             let next = weights.layers.get(at + 1).map_or(&weights.output_norm, |next| &next.attn_norm);
             steps.push(self.add_norm(layer.post_ffn_norm.as_ref(), next)?);
         }
@@ -298,7 +316,8 @@ impl Recorder<'_> {
     /// From `h` to logits.
     fn head(&self, tokens: Tokens<'_>, logits: Logits<'_>) -> Result<Vec<Dispatch>, GpuError> {
         let offset = logits.first_row * logits.stride;
-        self.project(self.plan.weights.logits(), &self.buffers.h, (logits.buffer, logits.stride, offset), tokens)
+        let output = (logits.buffer, logits.stride, offset);
+        self.project(self.plan.weights.logits(), &self.buffers.h, output, tokens, None)
     }
 
     /// `x += y` (with the gain of y's own norm, if it has one), `h = norm(x)`.
@@ -316,13 +335,32 @@ impl Recorder<'_> {
         Norm { n: hidden, eps: norm_eps, x, residual, gain, h }.dispatch(self.gpu)
     }
 
-    /// `output = projections * input`, `output` being `(buffer, stride, first float)`.
+    /// The first half of the adapters of a site, and what its second half needs; nothing where no row has any.
+    fn adapt<'s>(
+        &'s self,
+        at: usize,
+        site: Site,
+        input: &'s wgpu::Buffer,
+        batch: Binding<'s>,
+        steps: &mut Vec<Dispatch>,
+    ) -> Result<Option<Delta<'s>>, GpuError> {
+        let Some((adapters, lora)) = self.plan.adapters.and_then(|all| Some((all, all.site(at, site)?))) else {
+            return Ok(None);
+        };
+        let (t, t_stride) = (&self.buffers.low_rank, adapters.groups());
+        let down = Down { lora, input, shares: &adapters.shares, t, t_stride, batch };
+        steps.push(down.dispatch(self.gpu, self.plan.shape)?);
+        Ok(Some(Delta { lora, t, t_stride, batch, column: 0 }))
+    }
+
+    /// `output = projections * input (+ delta)`, `output` being `(buffer, stride, first float)`.
     fn project(
         &self,
         projections: &[Projection],
         input: &wgpu::Buffer,
         (output, output_stride, first): (&wgpu::Buffer, u32, u32),
         tokens: Tokens<'_>,
+        delta: Option<Delta<'_>>,
     ) -> Result<Vec<Dispatch>, GpuError> {
         let mut steps = Vec::new();
         for Projection { matrix, column, bias } in projections {
@@ -333,6 +371,7 @@ impl Recorder<'_> {
                 output_stride,
                 output_offset: first + column,
                 bias: bias.as_ref(),
+                delta: delta.map(|delta| Delta { column: *column, ..delta }),
                 epilogue: Epilogue::Store,
                 tokens,
             };
@@ -352,7 +391,8 @@ impl Recorder<'_> {
     ) -> Result<(), GpuError> {
         let spec = self.plan.spec;
         let Buffers { h, y, q, qkv, attention, partials, cache, turns, .. } = self.buffers;
-        steps.extend(self.project(&layer.qkv, h, (qkv, stride(qkv_width(spec)), 0), tokens)?);
+        let delta = self.adapt(at, Site::Qkv, h, batch, steps)?;
+        steps.extend(self.project(&layer.qkv, h, (qkv, stride(qkv_width(spec)), 0), tokens, delta)?);
         let layer_spec = &spec.layers[at];
         let heads = heads(spec, layer_spec, &self.plan.sizes);
         let variant = Variant::of(self.gpu);
@@ -373,41 +413,63 @@ impl Recorder<'_> {
                 steps.push(Prefill { heads, variant, batch, q, k_cache, v_cache, out }.dispatch(self.gpu)?);
             }
         }
-        steps.extend(self.project(&layer.attn_output, attention, (y, stride(spec.hidden), 0), tokens)?);
+        let delta = self.adapt(at, Site::AttnOutput, attention, batch, steps)?;
+        steps.extend(self.project(&layer.attn_output, attention, (y, stride(spec.hidden), 0), tokens, delta)?);
         Ok(())
     }
 
-    fn feed_forward(&self, layer: &Layer, tokens: Tokens<'_>, steps: &mut Vec<Dispatch>) -> Result<(), GpuError> {
+    fn feed_forward(
+        &self,
+        at: usize,
+        layer: &Layer,
+        batch: Binding<'_>,
+        tokens: Tokens<'_>,
+        steps: &mut Vec<Dispatch>,
+    ) -> Result<(), GpuError> {
         let spec = self.plan.spec;
         let Buffers { h, y, ffn, gate_up, .. } = self.buffers;
+        let delta = self.adapt(at, Site::GateUp, h, batch, steps)?;
         match &layer.gate_up {
             GateUp::Fused(weight) => {
+                let apart = self.plan.gates_apart(at);
+                let (output, width) = if apart { (gate_up, 2 * spec.ffn) } else { (ffn, spec.ffn) };
                 let linear = Linear {
                     weight,
                     input: h,
-                    output: ffn,
-                    output_stride: stride(spec.ffn),
+                    output,
+                    output_stride: stride(width),
                     output_offset: 0,
                     bias: None,
-                    epilogue: Epilogue::Glu(activation(spec)),
+                    delta,
+                    epilogue: if apart { Epilogue::Store } else { Epilogue::Glu(activation(spec)) },
                     tokens,
                 };
                 steps.extend(linear.dispatches(self.gpu, self.plan.shape)?);
+                if apart {
+                    steps.push(self.gate()?);
+                }
             }
             GateUp::Split(projections) => {
-                steps.extend(self.project(projections, h, (gate_up, stride(2 * spec.ffn), 0), tokens)?);
-                let glu = Glu {
-                    n: spec.ffn,
-                    activation: activation(spec),
-                    both: gate_up,
-                    both_stride: stride(2 * spec.ffn),
-                    output: ffn,
-                    output_stride: stride(spec.ffn),
-                };
-                steps.push(glu.dispatch(self.gpu)?);
+                steps.extend(self.project(projections, h, (gate_up, stride(2 * spec.ffn), 0), tokens, delta)?);
+                steps.push(self.gate()?);
             }
         }
-        steps.extend(self.project(&layer.down, ffn, (y, stride(spec.hidden), 0), tokens)?);
+        let delta = self.adapt(at, Site::Down, ffn, batch, steps)?;
+        steps.extend(self.project(&layer.down, ffn, (y, stride(spec.hidden), 0), tokens, delta)?);
         Ok(())
+    }
+
+    /// `ffn = act(gate) * up`, from what was stored apart.
+    fn gate(&self) -> Result<Dispatch, GpuError> {
+        let spec = self.plan.spec;
+        let glu = Glu {
+            n: spec.ffn,
+            activation: activation(spec),
+            both: &self.buffers.gate_up,
+            both_stride: stride(2 * spec.ffn),
+            output: &self.buffers.ffn,
+            output_stride: stride(spec.ffn),
+        };
+        glu.dispatch(self.gpu)
     }
 }

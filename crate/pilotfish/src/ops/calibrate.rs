@@ -72,6 +72,7 @@ pub async fn calibrate(gpu: &Gpu, now: &dyn Fn() -> f64) -> Result<Calibration, 
             output_stride: outputs,
             output_offset: 0,
             bias: None,
+            delta: None,
             epilogue: Epilogue::Store,
             tokens: Tokens::Rows(1),
         };

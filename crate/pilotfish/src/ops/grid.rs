@@ -92,6 +92,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(super::linear_rows::cases::cases());
     cases.extend(super::matmul::cases::cases());
     cases.extend(super::matvec::cases::cases());
+    cases.extend(super::lora_up::cases::cases());
     cases.extend(super::attend::cases::cases());
     cases.extend(super::row_max::cases::cases());
     cases.extend(super::mix::cases::cases());

@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::lora_up::Delta;
 use super::{matrix::Matrix, stride};
 use crate::gpu::{Binding, Dispatch, Extent, Gpu, GpuError};
 
@@ -98,6 +99,8 @@ pub struct Linear<'a> {
     pub output_offset: u32,
     /// Added to the products, one a weight row.
     pub bias: Option<&'a wgpu::Buffer>,
+    /// What adapters add to the products.
+    pub delta: Option<Delta<'a>>,
     /// What becomes of the products.
     pub epilogue: Epilogue,
     /// Which tokens.
@@ -114,14 +117,28 @@ struct Params {
     out_stride: u32,
     out_offset: u32,
     tokens: u32,
+    t_stride: u32,
+    column: u32,
+    bounds: [u32; 2],
     pad: [u32; 2],
 }
 
 impl Linear<'_> {
-    /// The dispatches, in order.
+    /// The dispatches, in order. On [`MatvecShape::Rows`] a delta is added after the products are stored, so that there it goes
+    /// with [`Epilogue::Store`] only.
     pub fn dispatches(&self, gpu: &Gpu, shape: MatvecShape) -> Result<Vec<Dispatch>, GpuError> {
         let dispatch = match (shape, self.tokens) {
-            (MatvecShape::Rows, _) => super::linear_rows::dispatch(self, gpu),
+            (MatvecShape::Rows, _) => {
+                let mut dispatches = vec![super::linear_rows::dispatch(self, gpu)?];
+                if let Some(delta) = &self.delta {
+                    if self.epilogue != Epilogue::Store {
+                        let message = "an adapter under a gated unit that is computed in one".into();
+                        return Err(GpuError::Invalid { message });
+                    }
+                    dispatches.push(super::lora_up::dispatch(self, delta, gpu)?);
+                }
+                return Ok(dispatches);
+            }
             (_, Tokens::Rows(rows)) => super::matvec::dispatch(self, gpu, shape, rows),
             (_, Tokens::Chunk(_)) => super::matmul::dispatch(self, gpu),
         };
@@ -146,6 +163,8 @@ impl Linear<'_> {
         groups: u32,
         z: Extent,
     ) -> Result<Dispatch, GpuError> {
+        // Software adapters add it apart.
+        let delta = self.delta.as_ref().filter(|_| kernel != "linear_rows");
         let params = Params {
             rows: self.weight.rows,
             units: self.weight.units(),
@@ -153,6 +172,9 @@ impl Linear<'_> {
             out_stride: self.output_stride,
             out_offset: self.output_offset,
             tokens: if let Tokens::Rows(rows) = self.tokens { rows } else { 0 },
+            t_stride: delta.map_or(0, |delta| delta.t_stride),
+            column: delta.map_or(0, |delta| delta.column),
+            bounds: delta.map_or([0; 2], |delta| delta.lora.shape.bounds()),
             pad: [0; 2],
         };
         let params = gpu.uniform_of("linear params", &params)?;
@@ -167,9 +189,12 @@ impl Linear<'_> {
             Tokens::Rows(_) => (0, Binding::whole(5, gpu.nothing())),
             Tokens::Chunk(batch) => (1, batch),
         };
-        // `matvec.wgsl` has no use for the batch, and WebGPU leaves unused bindings out of the layout.
-        if kernel != "matvec" {
+        // `matvec.wgsl` alone has no use for the batch, and WebGPU leaves unused bindings out of the layout.
+        if kernel != "matvec" || delta.is_some() {
             bindings.push(Binding { at: 5, ..batch });
+        }
+        if let Some(delta) = delta {
+            bindings.extend([Binding::whole(6, &delta.lora.pool), Binding::whole(7, delta.t)]);
         }
         let glu = match self.epilogue {
             Epilogue::Store => 0,
@@ -178,6 +203,9 @@ impl Linear<'_> {
         let mut consts = consts.to_vec();
         consts.extend([("BIAS", u32::from(self.bias.is_some())), ("GLU", glu), ("COUNT", count)]);
         let mut slots = vec![("format", self.weight.ty.name())];
+        if kernel != "linear_rows" {
+            slots.push(("delta", if delta.is_some() { "lora" } else { "none" }));
+        }
         slots.extend(reduce.map(|reduce| ("reduce", reduce)));
         // A dimension has at most 65,535 workgroups; the kernels pass over the surplus.
         let y = groups.div_ceil(65_535).max(1);
@@ -270,6 +298,7 @@ pub(super) mod cases {
                         output_stride: out_stride as u32,
                         output_offset: offset as u32,
                         bias: bias.then_some(&buffers.2),
+                        delta: None,
                         epilogue,
                         tokens: match over {
                             Over::Rows => Tokens::Rows(tokens as u32),

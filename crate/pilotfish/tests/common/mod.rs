@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use pilotfish::engine::{Engine, EngineOptions, Model, Session, SessionOptions, Step};
+use pilotfish::engine::{Engine, EngineOptions, Model, Models, Session, SessionOptions, Step};
 use pilotfish::gpu::GpuOptions;
 use pilotfish::ops::linear::MatvecShape;
 
@@ -41,12 +41,21 @@ pub(crate) fn load(engine: &Engine, name: &str) -> Rc<Model> {
 pub(crate) fn run(
     engine: &Engine,
     base: &Rc<Model>,
-    models: &[Rc<Model>],
+    guides: &[Rc<Model>],
+    options: &SessionOptions,
+    before: impl FnMut(u32, &mut Session),
+) -> Vec<Step> {
+    run_on(engine, Models { guides, ..Models::only(base) }, options, before)
+}
+
+/// The same on whatever there is.
+pub(crate) fn run_on(
+    engine: &Engine,
+    models: Models<'_>,
     options: &SessionOptions,
     mut before: impl FnMut(u32, &mut Session),
 ) -> Vec<Step> {
-    let mut session =
-        wait(Session::new(engine, Rc::clone(base), models, options, |_| true)).expect("the session starts");
+    let mut session = wait(Session::new(engine, models, options, |_| true)).expect("the session starts");
     let mut steps = Vec::new();
     loop {
         before(steps.len() as u32, &mut session);

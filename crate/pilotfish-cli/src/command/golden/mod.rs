@@ -4,6 +4,7 @@
 //! continuation is then made again by decoding. Distributions are compared over the 20 tokens that the reference lists and
 //! one bucket for the rest.
 
+mod adapted;
 mod compare;
 mod file;
 
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Args;
-use pilotfish::engine::{self, Model, Prompt, SessionOptions};
+use pilotfish::engine::{self, Model, Models, Prompt, SessionOptions};
 use pilotfish::guidance::Sampling;
 use pilotfish::tokenizer::{Encode, TokenId};
 use serde::Serialize;
@@ -25,6 +26,7 @@ use crate::progress::Progress;
 use crate::schedule::Schedule;
 use crate::{input, interrupt, run};
 
+use adapted::{Adapted, Mixed};
 use compare::{Greedy, Top1, greedy};
 use file::{Golden, GoldenCase};
 
@@ -43,6 +45,9 @@ pub(crate) struct GoldenArgs {
     /// The reference.
     #[arg(long, value_name = "FILE")]
     golden: PathBuf,
+    /// An adapter that the reference names: NAME=PATH, a GGUF file or PEFT directory. Any number of times.
+    #[arg(long = "adapter", value_name = "NAME=PATH", value_parser = adapted::named)]
+    adapters: Vec<(String, PathBuf)>,
     /// Compare only these cases.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     cases: Vec<String>,
@@ -102,6 +107,10 @@ struct Case {
     /// With the reference's greedy tokens given: where the likeliest token is the reference's.
     top1: Top1,
     greedy: Greedy,
+    /// Under adapters.
+    adapters: Vec<Adapted>,
+    /// Guided by them.
+    mixes: Vec<Mixed>,
 }
 
 /// Compares and prints; exits with 1 outside the bounds.
@@ -114,9 +123,13 @@ pub(crate) async fn run(args: &GoldenArgs, global: &Global) -> Result<ExitCode> 
     }
     let host = Host::open(global).await?;
     let model = Rc::new(host.load(&args.model).await?);
+    let adapters = adapted::load(&host, &model, &args.adapters)?;
     let mut cases = Vec::new();
     for case in golden.cases.iter().filter(|case| args.cases.is_empty() || args.cases.contains(&case.name)) {
-        cases.push(compare_case(&host, &model, &args.golden, case).await?);
+        let mut compared = compare_case(&host, &model, &args.golden, case).await?;
+        compared.adapters = adapted::score(&host, &model, &adapters, case).await?;
+        compared.mixes = adapted::mix(&host, &model, &adapters, case).await?;
+        cases.push(compared);
     }
     let tokenize = if args.cases.is_empty() { compare_tokens(&model, &golden)? } else { Tokenized::default() };
     let report = judge(args, &golden, cases, tokenize);
@@ -144,7 +157,7 @@ async fn compare_case(host: &Host, model: &Rc<Model>, file: &Path, case: &Golden
     let mut options = SessionOptions::new(Prompt::Ids(case.ids.clone()));
     options.sampling = Sampling::greedy();
     options.max_tokens = case.greedy.len() as u32;
-    let made = run::generate(host, model, &[], &options, &Schedule::default(), |_| Ok(())).await?;
+    let made = run::generate(host, Models::only(model), &options, &Schedule::default(), |_| Ok(())).await?;
     let ids: Vec<TokenId> = made.steps.iter().map(|step| step.id).collect();
     let ended = ids.last().is_some_and(|id| model.tokenizer.is_end(*id));
     compared.greedy = greedy(&case.greedy, &case.margins, &ids, ended);
@@ -179,7 +192,7 @@ async fn score(host: &Host, model: &Model, case: &GoldenCase, compared: &mut Cas
             compared.top1.count(likeliest == Some(*expected), case.margins[position - last]);
         }
     };
-    let scored = engine::each_logits(&host.engine, model, &ids, take, |done, total| {
+    let scored = engine::each_logits(&host.engine, model, &[], &ids, take, |done, total| {
         progress.update(done as u64, total as u64);
         !interrupt::asked()
     });
@@ -205,8 +218,11 @@ fn compare_tokens(model: &Model, golden: &Golden) -> Result<Tokenized> {
 
 /// Counts, and holds against the bounds.
 fn judge(args: &GoldenArgs, golden: &Golden, cases: Vec<Case>, tokenize: Tokenized) -> Report {
-    let kls = || cases.iter().flat_map(|case| [case.kl, case.decode_kl]);
-    let mean_kl = kls().sum::<f64>() / (2 * cases.len()).max(1) as f64;
+    let kls = || {
+        let plain = cases.iter().flat_map(|case| [case.kl, case.decode_kl]);
+        plain.chain(cases.iter().flat_map(|case| case.adapters.iter().map(|adapted| adapted.kl)))
+    };
+    let mean_kl = kls().sum::<f64>() / kls().count().max(1) as f64;
     let max_kl = compare::largest(kls());
     let mut top1 = Top1::default();
     for case in &cases {
@@ -233,6 +249,7 @@ fn judge(args: &GoldenArgs, golden: &Golden, cases: Vec<Case>, tokenize: Tokeniz
         if let Greedy { parted_at: Some(at), near_tie: false, .. } = case.greedy {
             failures.push(format!("{}: the greedy continuation parts at token {at}, which is no near-tie", case.name));
         }
+        failures.extend(case.mixes.iter().flat_map(|mixed| mixed.failures(&case.name)));
     }
     Report {
         model: args.model.clone(),
@@ -244,7 +261,7 @@ fn judge(args: &GoldenArgs, golden: &Golden, cases: Vec<Case>, tokenize: Tokeniz
         mean_kl,
         max_kl,
         top1,
-        skipped: golden.skipped(&args.cases),
+        skipped: golden.skipped(&args.cases, &args.adapters),
         bounds: Bounds { mean_kl: MAX_MEAN_KL, top1: MIN_TOP1 },
         failures,
     }
@@ -285,6 +302,10 @@ fn describe(report: &Report) -> Page {
     }
     let mut page = Page::default();
     page.table(&table);
+    adapted::describe(
+        report.cases.iter().map(|case| (case.name.as_str(), &case.adapters[..], &case.mixes[..])),
+        &mut page,
+    );
     page.line(format_args!(
         "mean KL {:.2e}, max {:.2e}; top-1 agreement {:.2} % ({} of {}; {} of the others near-ties)",
         report.mean_kl,
