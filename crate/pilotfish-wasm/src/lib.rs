@@ -3,6 +3,7 @@
 //! Runs inside the package's dedicated worker. Structured values cross as JSON with `snake_case` fields; bytes and token ids
 //! cross as typed arrays. Nothing here decides anything: that is the engine's work.
 
+mod adapter;
 mod engine;
 mod error;
 #[cfg(feature = "grid")]
@@ -13,6 +14,7 @@ mod progress;
 mod session;
 mod source;
 
+pub use adapter::Adapter;
 pub use engine::Engine;
 #[cfg(feature = "grid")]
 pub use grid::run_grid;

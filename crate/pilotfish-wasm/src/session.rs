@@ -1,11 +1,10 @@
 //! `Session`: a guided generation.
 
-use std::rc::Rc;
-
 use pilotfish::engine;
 use pilotfish::guidance::Sampling;
 use wasm_bindgen::prelude::*;
 
+use crate::adapter::Adapter;
 use crate::engine::Engine;
 use crate::error::{bad_argument, engine_error};
 use crate::model::Model;
@@ -18,19 +17,22 @@ pub struct Session(engine::Session);
 
 #[wasm_bindgen]
 impl Session {
-    /// Allocates and prefills. `options` is a `SessionOptions` as JSON, whose guides name models by their place in
-    /// `guide_models` (handles made by `share`, consumed here). `progress` is as in `Engine.load`, with phase `prefill`.
+    /// Allocates and prefills. `options` is a `SessionOptions` as JSON, which names models and adapters by their place in
+    /// `guide_models` and `adapters` (handles made by `share`, consumed here). `progress` is as in `Engine.load`, with phase `prefill`.
     pub async fn create(
         engine: &Engine,
         base: &Model,
         options: String,
         guide_models: Vec<Model>,
+        adapters: Vec<Adapter>,
         progress: js_sys::Function,
     ) -> Result<Session, JsValue> {
         let options: engine::SessionOptions =
             serde_json::from_str(&options).map_err(|error| bad_argument("session options", &error))?;
-        let models: Vec<_> = guide_models.into_iter().map(|model| model.0).collect();
-        let made = engine::Session::new(&engine.0, Rc::clone(&base.0), &models, &options, |at| {
+        let guides: Vec<_> = guide_models.into_iter().map(|model| model.0).collect();
+        let adapters: Vec<_> = adapters.into_iter().map(|adapter| adapter.adapter).collect();
+        let models = engine::Models { base: &base.0, guides: &guides, adapters: &adapters };
+        let made = engine::Session::new(&engine.0, models, &options, |at| {
             report(&progress, "prefill", at.done as u64, at.total as u64)
         });
         Ok(Self(made.await.map_err(engine_error)?))
@@ -44,6 +46,16 @@ impl Session {
     /// Sets the weight of the guide at this place in the options. Acts from the next submitted step.
     pub fn set_weight(&mut self, guide: usize, weight: f32) -> Result<(), JsValue> {
         self.0.set_weight(guide, weight).map_err(engine_error)
+    }
+
+    /// Sets the share of adapter `at` of a guide, or of the base where no guide is named. Acts from the next submitted step.
+    pub fn set_share(&mut self, guide: Option<usize>, at: usize, share: f32) -> Result<(), JsValue> {
+        self.0.set_share(guide, at, share).map_err(engine_error)
+    }
+
+    /// Sets the preference vector of adapter `at` of a guide, or of the base where no guide is named.
+    pub fn set_preference(&mut self, guide: Option<usize>, at: usize, preference: &[f32]) -> Result<(), JsValue> {
+        self.0.set_preference(guide, at, preference).map_err(engine_error)
     }
 
     /// Sets all sampler settings (a `Sampling` as JSON). Acts from the next submitted step.

@@ -1,11 +1,35 @@
+import { Adapter, type Adapters, wireAdapters } from './adapter.js';
 import type { Channel } from './channel.js';
 import { PilotfishError } from './errors.js';
 import type { Handle, WireGuide, WirePrompt, WireSession } from './protocol.js';
 import { Session } from './session.js';
-import type { Filter, Message, ModelInfo, Progress, Prompt, Sampling } from './types.js';
+import { loadParams, wireSource } from './source.js';
+import type {
+  Filter,
+  LoadOptions,
+  Message,
+  ModelInfo,
+  PeftSource,
+  Progress,
+  Prompt,
+  Sampling,
+  Source,
+} from './types.js';
 
-/** What steers: a sentence read by the base model itself, or a second model with the same vocabulary. */
+/**
+ * What steers: adapters over a model's weights (a reward model of GenARM is one, over the base's own), a sentence read by the
+ * base itself, or a second model with the same vocabulary.
+ */
 export type Guide =
+  | {
+      /** Loaded for the base, or for another model with its vocabulary; several are a soup. */
+      readonly adapter: Adapters;
+      /** Of either sign; 1 when left out. */
+      readonly weight?: number;
+      readonly context?: never;
+      readonly against?: never;
+      readonly model?: never;
+    }
   | {
       /** The base, told this, speaks for the guide: `weight` times what it changes. */
       readonly context: string;
@@ -14,6 +38,7 @@ export type Guide =
       /** Of either sign; 1 when left out. */
       readonly weight?: number;
       readonly model?: never;
+      readonly adapter?: never;
     }
   | {
       /** A model with the base's vocabulary, loaded by the same `Pilotfish`. */
@@ -22,12 +47,15 @@ export type Guide =
       readonly weight?: number;
       readonly context?: never;
       readonly against?: never;
+      readonly adapter?: never;
     };
 
 export type SessionOptions<Name extends string = string> = Prompt &
   Partial<Sampling> & {
     /** Any number of guides, by name. */
     readonly guides?: Readonly<Record<Name, Guide>>;
+    /** Adapters of the base itself: a tuned base. */
+    readonly adapter?: Adapters;
     /** Divide by the sum of weights (the base's is 1) instead of adding. */
     readonly normalize?: boolean;
     readonly filter?: Filter | null;
@@ -69,6 +97,21 @@ export class Model {
     return this.#channel.call('chat', { model: this.#live(), messages });
   }
 
+  /**
+   * Loads an adapter for this model: a GGUF file, or the two files of a PEFT directory. The model's weights stay as they are;
+   * only rows that name the adapter run under it.
+   */
+  async loadAdapter(source: Source | PeftSource, options: LoadOptions = {}): Promise<Adapter> {
+    const { signal, onProgress } = options;
+    const on = this.#live();
+    const wire = isPeft(source)
+      ? { config: wireSource(source.config), weights: wireSource(source.weights) }
+      : { gguf: wireSource(source) };
+    const params = { model: on, source: wire, ...loadParams(options) };
+    const { handle, info } = await this.#channel.call('loadAdapter', params, { signal, onProgress });
+    return new Adapter(this.#channel, handle, on, info);
+  }
+
   /** Allocates the rows' caches, reads the prompts, and stands ready to generate. */
   async session<const Name extends string = string>(options: SessionOptions<Name>): Promise<Session<Name>> {
     const wire = this.#wire(options);
@@ -96,6 +139,10 @@ export class Model {
   #wire<Name extends string>(options: SessionOptions<Name>): WireSession {
     const guides = Object.entries<Guide>(options.guides ?? {}).map(([name, guide]): WireGuide => {
       const weight = guide.weight ?? 1;
+      if (guide.adapter !== undefined) {
+        const { on, uses } = wireAdapters(this.#channel, guide.adapter, `guide ${name}`);
+        return { name, weight, adapters: uses, ...(on === this.#handle ? {} : { model: on }) };
+      }
       if (guide.model === undefined) return { name, weight, context: guide.context, against: guide.against ?? null };
       if (guide.model.#channel !== this.#channel) {
         throw new PilotfishError('argument.invalid', `guide ${name}: its model belongs to another Pilotfish instance`);
@@ -104,13 +151,22 @@ export class Model {
     });
     const { temperature, topK, topP, minP, seed } = options;
     const { normalize, filter, contextLength, maxTokens, inFlight } = options;
+    const own = options.adapter === undefined ? undefined : wireAdapters(this.#channel, options.adapter, 'the base');
+    if (own !== undefined && own.on !== this.#handle) {
+      throw new PilotfishError('argument.invalid', "the base's adapter was loaded for another model");
+    }
     return {
       prompt: wirePrompt(options),
       guides,
+      ...(own === undefined ? {} : { adapters: own.uses }),
       sampling: withoutUndefined({ temperature, topK, topP, minP, seed }),
       ...withoutUndefined({ normalize, filter, contextLength, maxTokens, inFlight }),
     };
   }
+}
+
+function isPeft(source: Source | PeftSource): source is PeftSource {
+  return typeof source === 'object' && 'config' in source && 'weights' in source;
 }
 
 function wirePrompt({ messages, prompt, ids }: Prompt): WirePrompt {

@@ -1,7 +1,7 @@
 import { Channel } from './channel.js';
 import { PilotfishError } from './errors.js';
 import { Model, withoutUndefined } from './model.js';
-import type { WireSource } from './protocol.js';
+import { absolute, loadParams, wireSource } from './source.js';
 import type { CacheEntry, CacheUsage, EngineInfo, LoadOptions, OpenOptions, Source } from './types.js';
 
 /** The models that were downloaded and kept in the browser's private storage (OPFS) of this site. */
@@ -80,15 +80,8 @@ export class Pilotfish {
    * stopped, within this call and in later ones.
    */
   async load(source: Source, options: LoadOptions = {}): Promise<Model> {
-    const { sha256, cache = true, signal, onProgress } = options;
-    if (sha256 !== undefined && !/^[0-9a-fA-F]{64}$/.test(sha256)) {
-      throw new PilotfishError('argument.invalid', `sha256 must be 64 hex digits, found ${JSON.stringify(sha256)}`);
-    }
-    const params = {
-      source: wireSource(source),
-      cache,
-      ...(sha256 === undefined ? {} : { sha256: sha256.toLowerCase() }),
-    };
+    const { signal, onProgress } = options;
+    const params = { source: wireSource(source), ...loadParams(options) };
     const { handle, info } = await this.#channel.call('load', params, { signal, onProgress });
     return new Model(this.#channel, handle, info);
   }
@@ -106,26 +99,4 @@ export class Pilotfish {
   [Symbol.dispose](): void {
     this.close();
   }
-}
-
-function absolute(url: string | URL): string {
-  const base = typeof document === 'undefined' ? location.href : document.baseURI;
-  try {
-    return new URL(url, base).href;
-  } catch (cause) {
-    throw new PilotfishError('argument.invalid', `not a URL: ${String(url)}`, { cause });
-  }
-}
-
-function wireSource(source: Source): WireSource {
-  if (typeof source === 'string' || source instanceof URL) return { url: absolute(source) };
-  if (source instanceof Blob) return { blob: source };
-  // A blob crosses to the worker by reference, an array would be copied once more.
-  if (source instanceof ArrayBuffer) return { blob: new Blob([source]) };
-  if (source instanceof Uint8Array) return { blob: new Blob([source as Uint8Array<ArrayBuffer>]) };
-  if (typeof FileSystemFileHandle !== 'undefined' && source instanceof FileSystemFileHandle) return { file: source };
-  throw new PilotfishError(
-    'argument.invalid',
-    'a source is a URL, a File or Blob, an ArrayBuffer or Uint8Array, or a FileSystemFileHandle',
-  );
 }

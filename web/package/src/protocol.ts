@@ -5,6 +5,7 @@
 
 import type { PlainError } from './errors.js';
 import type {
+  AdapterInfo,
   CacheEntry,
   CacheUsage,
   EngineInfo,
@@ -30,11 +31,24 @@ export interface WireGuide {
   readonly context?: string;
   readonly against?: string | null;
   readonly model?: Handle;
+  readonly adapters?: readonly WireAdapter[];
 }
+
+/** An adapter as a row uses it. */
+export interface WireAdapter {
+  readonly adapter: Handle;
+  readonly share: number;
+  readonly preference: readonly number[];
+}
+
+export type WireAdapterSource =
+  { readonly gguf: WireSource } | { readonly config: WireSource; readonly weights: WireSource };
 
 export interface WireSession {
   readonly prompt: WirePrompt;
   readonly guides: readonly WireGuide[];
+  /** The base's own. */
+  readonly adapters?: readonly WireAdapter[];
   readonly sampling: Partial<Sampling>;
   readonly normalize?: boolean;
   readonly filter?: Filter | null;
@@ -51,9 +65,16 @@ export interface Methods {
   detokenize(params: { model: Handle; ids: Uint32Array }): string;
   chat(params: { model: Handle; messages: readonly Message[] }): string;
   disposeModel(params: { model: Handle }): void;
+  loadAdapter(params: { model: Handle; source: WireAdapterSource; sha256?: string; cache: boolean }): {
+    handle: Handle;
+    info: AdapterInfo;
+  };
+  disposeAdapter(params: { adapter: Handle }): void;
   session(params: { model: Handle; options: WireSession }): { handle: Handle; info: SessionInfo };
   next(params: { session: Handle }): Step | undefined;
   setWeight(params: { session: Handle; guide: string; weight: number }): void;
+  setShare(params: { session: Handle; guide: string | null; at: number; share: number }): void;
+  setPreference(params: { session: Handle; guide: string | null; at: number; preference: readonly number[] }): void;
   setSampling(params: { session: Handle; sampling: Partial<Sampling> }): void;
   stop(params: { session: Handle }): void;
   disposeSession(params: { session: Handle }): void;

@@ -65,18 +65,27 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
    * @throws PilotfishError `argument.invalid` for an unknown guide, or a weight that is not finite
    */
   setWeight(guide: Name, weight: number): void {
-    this.#mustLive();
-    if (!this.#guides.has(guide)) {
-      const known = [...this.#guides].join(', ') || 'none';
-      throw new PilotfishError(
-        'argument.invalid',
-        `there is no guide ${JSON.stringify(guide)}; the session has: ${known}`,
-      );
-    }
-    if (!Number.isFinite(weight)) {
-      throw new PilotfishError('argument.invalid', `the weight of ${guide} must be a finite number, found ${weight}`);
-    }
+    this.#check(guide, `the weight of ${guide}`, [weight]);
     this.#tell(this.#channel.call('setWeight', { session: this.#handle, guide, weight }));
+  }
+
+  /**
+   * Changes the share of a guide's adapter `at` (0 the first), of either sign; without a guide, of the base's own. Acts from the
+   * next step that is handed to the GPU; what the text so far was read with stays.
+   * @throws PilotfishError `argument.invalid` for an unknown guide, or a share that is not finite
+   */
+  setShare(guide: Name | null, at: number, share: number): void {
+    this.#check(guide, `a share of ${guide ?? 'the base'}`, [share, at]);
+    this.#tell(this.#channel.call('setShare', { session: this.#handle, guide, at, share }));
+  }
+
+  /**
+   * Changes the preference vector of a guide's adapter `at`; without a guide, of the base's own. Acts as `setShare` does.
+   * @throws PilotfishError `argument.invalid` for an unknown guide, or a number that is not finite
+   */
+  setPreference(guide: Name | null, at: number, preference: readonly number[]): void {
+    this.#check(guide, `the preference of ${guide ?? 'the base'}`, [...preference, at]);
+    this.#tell(this.#channel.call('setPreference', { session: this.#handle, guide, at, preference }));
   }
 
   /**
@@ -103,6 +112,21 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
+  }
+
+  #check(guide: string | null, what: string, numbers: readonly number[]): void {
+    this.#mustLive();
+    if (guide !== null && !this.#guides.has(guide)) {
+      const known = [...this.#guides].join(', ') || 'none';
+      throw new PilotfishError(
+        'argument.invalid',
+        `there is no guide ${JSON.stringify(guide)}; the session has: ${known}`,
+      );
+    }
+    const wrong = numbers.find((number) => !Number.isFinite(number));
+    if (wrong !== undefined) {
+      throw new PilotfishError('argument.invalid', `${what} must be a finite number, found ${wrong}`);
+    }
   }
 
   #tell(call: Promise<void>): void {

@@ -46,6 +46,31 @@ export interface ModelInfo {
   readonly hasChatTemplate: boolean;
 }
 
+export interface AdapterInfo {
+  /** As the file says; may be empty. */
+  readonly name: string;
+  /** The model it was made for, if it says. */
+  readonly base: string | null;
+  /** Whether that name is the loaded model's, as far as names tell; null where either has none. */
+  readonly baseMatches: boolean | null;
+  /** The matrices it changes: `q`, `k`, `v`, `o`, `gate`, `up`, `down`. */
+  readonly modules: readonly string[];
+  readonly layers: number;
+  /** The largest rank. */
+  readonly rank: number;
+  readonly parameters: number;
+  /** Entries of its preference vector; 0 for most. */
+  readonly preferences: number;
+}
+
+/** The two files of a directory that PEFT wrote. */
+export interface PeftSource {
+  /** `adapter_config.json` */
+  readonly config: Source;
+  /** `adapter_model.safetensors` */
+  readonly weights: Source;
+}
+
 export interface Progress {
   /** What is being done: `download`, `verify`, `read`, `upload`, `prefill`, ... */
   readonly phase: string;
@@ -134,10 +159,21 @@ export type Step = StepOf;
 export type Candidate = CandidateOf;
 
 export interface SessionInfo {
-  readonly rows: readonly { readonly name: string; readonly model: string; readonly promptTokens: number }[];
+  readonly rows: readonly {
+    readonly name: string;
+    readonly model: string;
+    readonly promptTokens: number;
+    /** How many adapters it runs under. */
+    readonly adapters: number;
+  }[];
   readonly dispatchesPerStep: number;
   readonly weightBytesPerStep: number;
-  readonly memory: { readonly weights: number; readonly kv: number; readonly activations: number };
+  readonly memory: {
+    readonly weights: number;
+    readonly adapters: number;
+    readonly kv: number;
+    readonly activations: number;
+  };
   readonly contextLength: number;
 }
 

@@ -1,7 +1,7 @@
 /** The engine's JSON (snake_case, guides by position) to the package's types (camelCase, guides by name), and back. */
 
-import type { WireSession } from '../protocol.js';
-import type { EngineInfo, Filter, ModelInfo, Progress, Sampling, SessionInfo, Step } from '../types.js';
+import type { Handle, WireAdapter, WireSession } from '../protocol.js';
+import type { AdapterInfo, EngineInfo, Filter, ModelInfo, Progress, Sampling, SessionInfo, Step } from '../types.js';
 
 interface WireEngineInfo {
   name: string;
@@ -14,10 +14,10 @@ interface WireEngineInfo {
   matvec: string;
 }
 
-/** What a browser says about an adapter; wgpu passes on only its description. */
-export type AdapterInfo = Omit<EngineInfo['adapter'], 'backend'>;
+/** What a browser says about a GPU; wgpu passes on only its description. */
+export type GpuInfo = Omit<EngineInfo['adapter'], 'backend'>;
 
-export function engineInfo(json: string, adapter: AdapterInfo): EngineInfo {
+export function engineInfo(json: string, adapter: GpuInfo): EngineInfo {
   const wire = JSON.parse(json) as WireEngineInfo;
   return {
     adapter: { ...adapter, backend: wire.backend },
@@ -63,11 +63,18 @@ export function modelInfo(json: string): ModelInfo {
   };
 }
 
+export function adapterInfo(json: string): AdapterInfo {
+  const { base_matches, ...info } = JSON.parse(json) as Omit<AdapterInfo, 'baseMatches'> & {
+    base_matches: boolean | null;
+  };
+  return { ...info, baseMatches: base_matches };
+}
+
 interface WireSessionInfo {
-  rows: { name: string; model: number; prompt_tokens: number }[];
+  rows: { name: string; model: number; prompt_tokens: number; adapters: number[] }[];
   dispatches_per_step: number;
   weight_bytes_per_step: number;
-  memory: { weights: number; kv: number; activations: number };
+  memory: { weights: number; adapters: number; kv: number; activations: number };
   context_length: number;
 }
 
@@ -75,10 +82,11 @@ interface WireSessionInfo {
 export function sessionInfo(json: string, models: readonly string[]): SessionInfo {
   const wire = JSON.parse(json) as WireSessionInfo;
   return {
-    rows: wire.rows.map(({ name, model, prompt_tokens }) => ({
+    rows: wire.rows.map(({ name, model, prompt_tokens, adapters }) => ({
       name,
       model: models[model] ?? '',
       promptTokens: prompt_tokens,
+      adapters: adapters.length,
     })),
     dispatchesPerStep: wire.dispatches_per_step,
     weightBytesPerStep: wire.weight_bytes_per_step,
@@ -147,14 +155,26 @@ export function samplingJson(sampling: Partial<Sampling>): string {
   return JSON.stringify(mapKeys(sampling, snake));
 }
 
-/** @param modelIndex where a guide's model stands in the list that goes beside the options */
-export function sessionJson(options: WireSession, modelIndex: ReadonlyMap<number, number>): string {
-  const { prompt, guides, sampling, filter, ...rest } = options;
+/** Where handles stand in the lists of models and adapters that go beside the options. */
+export interface Places {
+  readonly models: ReadonlyMap<Handle, number>;
+  readonly adapters: ReadonlyMap<Handle, number>;
+}
+
+export function sessionJson(options: WireSession, places: Places): string {
+  const { prompt, guides, adapters, sampling, filter, ...rest } = options;
+  const used = (uses: readonly WireAdapter[]) =>
+    uses.map(({ adapter, ...use }) => ({ adapter: places.adapters.get(adapter), ...use }));
   return JSON.stringify({
     prompt,
-    guides: guides.map(({ model, ...guide }) =>
-      model === undefined ? guide : { name: guide.name, weight: guide.weight, model: modelIndex.get(model) },
-    ),
+    adapters: used(adapters ?? []),
+    guides: guides.map(({ name, weight, context, against, model, adapters }) => ({
+      name,
+      weight,
+      ...(context === undefined ? {} : { context, against }),
+      ...(model === undefined ? {} : { model: places.models.get(model) }),
+      ...(adapters === undefined ? {} : { adapters: used(adapters) }),
+    })),
     sampling: mapKeys(sampling, snake),
     filter: filter === undefined || filter === null ? null : filterJson(filter),
     ...mapKeys(rest, snake),

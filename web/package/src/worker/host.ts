@@ -9,8 +9,9 @@ import { PilotfishError, toPlain } from '../errors.js';
 import type { Answer, FromWorker, Handle, Method, Params, Port, ToWorker, WireSource } from '../protocol.js';
 import type { Progress, Sampling } from '../types.js';
 import {
-  type AdapterInfo,
+  adapterInfo,
   engineInfo,
+  type GpuInfo,
   modelInfo,
   progress as readProgress,
   samplingJson,
@@ -20,14 +21,14 @@ import {
 } from './convert.js';
 import { nudgeWhile } from './nudge.js';
 import { blobReader } from './reader.js';
-import type { Surface, WasmEngine, WasmModel, WasmSession } from './surface.js';
+import type { Surface, WasmAdapter, WasmEngine, WasmModel, WasmSession } from './surface.js';
 
 export interface Surroundings {
   readonly cache: Pick<Cache, 'get' | 'list' | 'remove' | 'usage'>;
   /** Instantiates the module. */
   surface(): Promise<{ readonly surface: Surface; readonly memory: WebAssembly.Memory }>;
   /** Opens the engine as the options say. */
-  open(surface: Surface, options: Params<'open'>): Promise<{ engine: WasmEngine; adapter: AdapterInfo }>;
+  open(surface: Surface, options: Params<'open'>): Promise<{ engine: WasmEngine; adapter: GpuInfo }>;
 }
 
 interface Call {
@@ -51,6 +52,7 @@ export class Host {
   readonly #around: Surroundings;
   readonly #calls = new Map<number, AbortController>();
   readonly #models = new Map<Handle, WasmModel>();
+  readonly #adapters = new Map<Handle, WasmAdapter>();
   readonly #sessions = new Map<Handle, HeldSession>();
   #nextHandle = 1;
   #crashed = false;
@@ -125,15 +127,47 @@ export class Host {
       this.#models.delete(model);
     },
 
+    loadAdapter: async ({ model, source, sha256: expected, cache }, call) => {
+      const { Adapter } = this.#open().surface;
+      const bytes = async (from: WireSource, hash?: string) =>
+        new Uint8Array(await (await this.#blob(from, hash, cache, call)).arrayBuffer());
+      const made =
+        'gguf' in source
+          ? { file: await bytes(source.gguf, expected) }
+          : { config: await bytes(source.config), file: await bytes(source.weights, expected) };
+      call.signal.throwIfAborted();
+      // Read only now: the model may have been disposed of while the adapter came.
+      const on = this.#model(model);
+      const adapter =
+        made.config === undefined
+          ? Adapter.from_gguf(on, made.file)
+          : Adapter.from_peft(on, new TextDecoder().decode(made.config), made.file);
+      return { handle: this.#keep(this.#adapters, adapter), info: adapterInfo(adapter.info()) };
+    },
+
+    disposeAdapter: ({ adapter }) => {
+      this.#adapters.get(adapter)?.free();
+      this.#adapters.delete(adapter);
+    },
+
     session: async ({ model, options }, call) => {
       const { surface, engine } = this.#open();
-      const handles = [...new Set(options.guides.flatMap((guide) => (guide.model === undefined ? [] : [guide.model])))];
-      const json = sessionJson(options, new Map(handles.map((handle, index) => [handle, index])));
+      const uses = [options.adapters ?? [], ...options.guides.map((guide) => guide.adapters ?? [])].flat();
+      const modelHandles = distinct(options.guides.map((guide) => guide.model));
+      const adapterHandles = distinct(uses.map((use) => use.adapter));
+      const json = sessionJson(options, { models: placesOf(modelHandles), adapters: placesOf(adapterHandles) });
       const base = this.#model(model);
-      const models = handles.map((handle) => this.#model(handle));
+      const models = modelHandles.map((handle) => this.#model(handle));
+      const adapters = adapterHandles.map((handle) => this.#adapter(handle));
       const names = [base, ...models].map((one) => modelInfo(one.info()).name);
-      const shared = models.map((one) => one.share());
-      const session = await surface.Session.create(engine, base, json, shared, this.#reporter(call));
+      const session = await surface.Session.create(
+        engine,
+        base,
+        json,
+        models.map((one) => one.share()),
+        adapters.map((one) => one.share()),
+        this.#reporter(call),
+      );
       if (call.signal.aborted) {
         session.free();
         call.signal.throwIfAborted();
@@ -156,6 +190,14 @@ export class Host {
 
     setWeight: ({ session, guide, weight }) =>
       this.#inTurn(session, (held) => held.session.set_weight(held.guides.indexOf(guide), weight)),
+
+    setShare: ({ session, guide, at, share }) =>
+      this.#inTurn(session, (held) => held.session.set_share(place(held, guide), at, share)),
+
+    setPreference: ({ session, guide, at, preference }) =>
+      this.#inTurn(session, (held) =>
+        held.session.set_preference(place(held, guide), at, Float32Array.from(preference)),
+      ),
 
     setSampling: ({ session, sampling }) =>
       this.#inTurn(session, (held) => {
@@ -227,6 +269,12 @@ export class Host {
     return model;
   }
 
+  #adapter(handle: Handle): WasmAdapter {
+    const adapter = this.#adapters.get(handle);
+    if (adapter === undefined) throw new PilotfishError('closed', 'the adapter was disposed of');
+    return adapter;
+  }
+
   /** Does something with a session when all that was asked before is done: a running step has it borrowed. */
   async #inTurn<T>(handle: Handle, work: (held: HeldSession) => T | Promise<T>): Promise<T> {
     const held = this.#sessions.get(handle);
@@ -235,4 +283,17 @@ export class Host {
     held.tail = mine.catch(() => undefined);
     return mine;
   }
+}
+
+function distinct(handles: readonly (Handle | undefined)[]): Handle[] {
+  return [...new Set(handles)].filter((handle) => handle !== undefined);
+}
+
+function placesOf(handles: readonly Handle[]): Map<Handle, number> {
+  return new Map(handles.map((handle, index) => [handle, index]));
+}
+
+/** Where the engine has a guide; nothing stands for the base. */
+function place(held: HeldSession, guide: string | null): number | undefined {
+  return guide === null ? undefined : held.guides.indexOf(guide);
 }

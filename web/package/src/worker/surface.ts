@@ -15,6 +15,13 @@ export interface WasmModel {
   free(): void;
 }
 
+export interface WasmAdapter {
+  info(): string;
+  /** Another handle to the same adapter; giving it away consumes it. */
+  share(): WasmAdapter;
+  free(): void;
+}
+
 export interface WasmEngine {
   info(): string;
   /** An empty submit: see `nudge.ts`. */
@@ -26,6 +33,9 @@ export interface WasmEngine {
 export interface WasmSession {
   info(): string;
   set_weight(guide: number, weight: number): void;
+  /** Without a guide, the base's own. */
+  set_share(guide: number | undefined, at: number, share: number): void;
+  set_preference(guide: number | undefined, at: number, preference: Float32Array): void;
   set_sampling(json: string): void;
   next(): Promise<string | undefined>;
   stop(): void;
@@ -35,12 +45,17 @@ export interface WasmSession {
 export interface Surface {
   on_panic(callback: (message: string) => void): void;
   readonly Engine: { open(options: string): Promise<WasmEngine> };
+  readonly Adapter: {
+    from_gguf(model: WasmModel, file: Uint8Array): WasmAdapter;
+    from_peft(model: WasmModel, config: string, safetensors: Uint8Array): WasmAdapter;
+  };
   readonly Session: {
     create(
       engine: WasmEngine,
       base: WasmModel,
       options: string,
       guideModels: WasmModel[],
+      adapters: WasmAdapter[],
       progress: WireProgress,
     ): Promise<WasmSession>;
   };
