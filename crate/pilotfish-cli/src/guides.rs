@@ -16,6 +16,7 @@ use crate::spec::{GuideSource, GuideSpec};
 pub(crate) struct GuideArgs {
     /// A guide: NAME=model:PATH,weight=1.0 or NAME=context:TEXT,against:TEXT,weight=1.0. Any number of times.
     ///
+    /// A weight may change by step: weight=0@0;2@20 goes from 0 at the first step to 2 at step 20, on a straight line.
     /// The weight is 1 and `against` the base's own prompt where they are left out. A comma inside a text is written \,
     /// or the text is put in double quotes (in which \" is a quote and \\ a backslash).
     #[arg(long = "guide", value_name = "NAME=SPEC")]
@@ -61,7 +62,7 @@ pub(crate) async fn load(host: &Host, base: &PathBuf, specs: &[GuideSpec]) -> Re
     // For each guide model, which of `loaded` it is.
     let mut used: Vec<usize> = Vec::new();
     let mut guides = Vec::new();
-    for GuideSpec { name, weight, source } in specs {
+    for GuideSpec { name, weight, source, .. } in specs {
         let kind = match source.clone() {
             GuideSource::Context { context, against } => GuideKind::Context { context, against },
             GuideSource::Model { path, prompt } => {

@@ -12,10 +12,13 @@
 //! ```text
 //! expert=model:guides/expert.gguf,weight=1.5
 //! kind=context:"You are kind, and brief.",against:You are gruff.,weight=-0.5
+//! slow=context:You are kind.,weight=0@0;2@20
 //! ```
 
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use crate::weight::Weight;
 
 /// A guide as the command line or a mix file gives it.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +27,8 @@ pub(crate) struct GuideSpec {
     pub(crate) name: String,
     /// How much it steers.
     pub(crate) weight: f32,
+    /// How that changes by step; empty if it does not.
+    pub(crate) schedule: Vec<(u32, f32)>,
     /// What it is made of.
     pub(crate) source: GuideSource,
 }
@@ -78,10 +83,8 @@ impl FromStr for GuideSpec {
             (Some(_), ..) => return Err("`model` stands alone; `context` and `against` belong together".into()),
             (None, None, _) => return Err("expected `model:PATH` or `context:TEXT`".into()),
         };
-        let weight = weight.map_or(Ok(1.0), |weight| {
-            weight.trim().parse().map_err(|_| format!("the weight `{weight}` is not a number"))
-        })?;
-        Ok(Self { name: name.to_owned(), weight, source })
+        let (weight, schedule) = weight.map_or(Ok(Weight::default()), |weight| weight.parse())?.parts();
+        Ok(Self { name: name.to_owned(), weight, schedule, source })
     }
 }
 
@@ -232,6 +235,12 @@ mod tests {
     fn a_weight_that_is_no_finite_number_is_left_to_the_engine_to_refuse() {
         let spec: GuideSpec = "e=model:a,weight=NaN".parse().expect("it parses");
         assert!(spec.weight.is_nan());
+    }
+
+    #[test]
+    fn a_weight_may_move_along_points() {
+        let spec: GuideSpec = "e=model:a,weight=0@0;2@20".parse().expect("it parses");
+        assert_eq!((spec.weight, spec.schedule), (0.0, vec![(0, 0.0), (20, 2.0)]));
     }
 
     #[test]
