@@ -209,7 +209,7 @@ fn a_stop_string_across_tokens_ends_the_text_before_it() {
     // From inside one token to inside the one after the next.
     let border = |at: usize| text(&plain[..at]).len();
     let middle = (3..options.forced.len()).find(|at| border(*at) >= 8).expect("enough text");
-    let needle = &whole[border(middle) - 2..border(middle + 1) + 1];
+    let needle = &whole[border(middle) - 2..=border(middle + 1)];
     let at = whole.find(needle).expect("it is a part");
     for in_flight in [1, 4] {
         options.in_flight = in_flight;

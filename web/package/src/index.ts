@@ -20,4 +20,6 @@ export type {
   Source,
   Step,
   StepOf,
+  TokenRules,
+  Weight,
 } from './types.js';

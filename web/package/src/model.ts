@@ -2,7 +2,7 @@ import type { Channel } from './channel.js';
 import { PilotfishError } from './errors.js';
 import type { Handle, WireGuide, WirePrompt, WireSession } from './protocol.js';
 import { Session } from './session.js';
-import type { Filter, Message, ModelInfo, Progress, Prompt, Sampling } from './types.js';
+import type { Filter, Message, ModelInfo, Progress, Prompt, Sampling, TokenRules, Weight } from './types.js';
 
 /** What steers: a sentence read by the base model itself, or a second model with the same vocabulary. */
 export type Guide =
@@ -11,15 +11,15 @@ export type Guide =
       readonly context: string;
       /** Told this instead, the base speaks against it; the plain prompt when left out. */
       readonly against?: string | null;
-      /** Of either sign; 1 when left out. */
-      readonly weight?: number;
+      /** Of either sign, or points over steps; 1 when left out. */
+      readonly weight?: Weight;
       readonly model?: never;
     }
   | {
       /** A model with the base's vocabulary, loaded by the same `Pilotfish`. */
       readonly model: Model;
-      /** Of either sign; 1 when left out. */
-      readonly weight?: number;
+      /** Of either sign, or points over steps; 1 when left out. */
+      readonly weight?: Weight;
       readonly context?: never;
       readonly against?: never;
     };
@@ -31,6 +31,14 @@ export type SessionOptions<Name extends string = string> = Prompt &
     /** Divide by the sum of weights (the base's is 1) instead of adding. */
     readonly normalize?: boolean;
     readonly filter?: Filter | null;
+    /** Scores, banned and allowed tokens; `session.setTokens` changes them. */
+    readonly tokens?: TokenRules;
+    /** The first tokens of the answer, whatever the mix says; at most 256. */
+    readonly forced?: readonly number[] | Uint32Array;
+    /** Texts that end the answer wherever they appear; neither they nor a part of them is given out. */
+    readonly stop?: string | readonly string[];
+    /** `logits`: every step brings the mixed logits of the whole vocabulary. */
+    readonly return?: 'logits';
     /** Tokens that prompt and continuation may take together. */
     readonly contextLength?: number;
     readonly maxTokens?: number;
@@ -102,13 +110,15 @@ export class Model {
       }
       return { name, weight, model: guide.model.#live() };
     });
-    const { temperature, topK, topP, minP, seed } = options;
-    const { normalize, filter, contextLength, maxTokens, inFlight } = options;
+    const { normalize, filter, tokens, contextLength, maxTokens, inFlight } = options;
+    const forced = options.forced === undefined ? undefined : Array.from(options.forced);
+    const stop = typeof options.stop === 'string' ? [options.stop] : options.stop;
     return {
       prompt: wirePrompt(options),
       guides,
-      sampling: withoutUndefined({ temperature, topK, topP, minP, seed }),
-      ...withoutUndefined({ normalize, filter, contextLength, maxTokens, inFlight }),
+      sampling: samplingOf(options),
+      ...withoutUndefined({ normalize, filter, tokens, forced, stop, return: options.return }),
+      ...withoutUndefined({ contextLength, maxTokens, inFlight }),
     };
   }
 }
@@ -120,6 +130,16 @@ function wirePrompt({ messages, prompt, ids }: Prompt): WirePrompt {
   }
   if (messages !== undefined) return { chat: messages };
   return prompt !== undefined ? { text: prompt } : { ids: Array.from(ids ?? []) };
+}
+
+/** Of all options, those that say how a token is drawn. */
+function samplingOf(options: Partial<Sampling>): Partial<Sampling> {
+  const { temperature, topK, topP, minP, typicalP, seed, minTokens, ignoreEos } = options;
+  const { repetitionPenalty, presencePenalty, frequencyPenalty, noRepeatNgram, penaltyLastN, penalizePrompt } = options;
+  return withoutUndefined({
+    ...{ temperature, topK, topP, minP, typicalP, seed, minTokens, ignoreEos },
+    ...{ repetitionPenalty, presencePenalty, frequencyPenalty, noRepeatNgram, penaltyLastN, penalizePrompt },
+  });
 }
 
 type WithoutUndefined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };

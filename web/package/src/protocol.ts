@@ -15,6 +15,8 @@ import type {
   Sampling,
   SessionInfo,
   Step,
+  TokenRules,
+  Weight,
 } from './types.js';
 
 export type Handle = number;
@@ -26,7 +28,7 @@ export type WirePrompt =
 
 export interface WireGuide {
   readonly name: string;
-  readonly weight: number;
+  readonly weight: Weight;
   readonly context?: string;
   readonly against?: string | null;
   readonly model?: Handle;
@@ -38,6 +40,10 @@ export interface WireSession {
   readonly sampling: Partial<Sampling>;
   readonly normalize?: boolean;
   readonly filter?: Filter | null;
+  readonly tokens?: TokenRules;
+  readonly forced?: readonly number[];
+  readonly stop?: readonly string[];
+  readonly return?: 'logits';
   readonly contextLength?: number;
   readonly maxTokens?: number;
   readonly inFlight?: number;
@@ -53,8 +59,11 @@ export interface Methods {
   disposeModel(params: { model: Handle }): void;
   session(params: { model: Handle; options: WireSession }): { handle: Handle; info: SessionInfo };
   next(params: { session: Handle }): Step | undefined;
-  setWeight(params: { session: Handle; guide: string; weight: number }): void;
+  setWeight(params: { session: Handle; guide: string; weight: Weight }): void;
   setSampling(params: { session: Handle; sampling: Partial<Sampling> }): void;
+  setTokens(params: { session: Handle; tokens: TokenRules }): void;
+  force(params: { session: Handle; ids: Uint32Array }): void;
+  rest(params: { session: Handle }): string;
   stop(params: { session: Handle }): void;
   disposeSession(params: { session: Handle }): void;
   cacheList(params: Record<string, never>): CacheEntry[];

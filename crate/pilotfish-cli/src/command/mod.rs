@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// Give the log-probability of each token of a text.
     Score(score::ScoreArgs),
     /// Continue a prompt, steered by guides.
-    Generate(generate::GenerateArgs),
+    Generate(Box<generate::GenerateArgs>),
     /// Measure speed and memory.
     Bench(bench::BenchArgs),
     /// Compare a model with reference numbers.

@@ -4,7 +4,7 @@ use super::{Candidate, FilterKind, MixError, MixRule, Sampling, Telemetry, Token
 use crate::ops::elementary::sort_key;
 use crate::ops::mix::Kept;
 use crate::ops::mixing::{IMPOSSIBLE, MASKED, is_possible, logit};
-use crate::ops::{mix, pick, row_max, select};
+use crate::ops::{mix, pick, prepare, row_max, select};
 
 /// One step: settings, and its number.
 #[derive(Debug, Clone, Copy)]
@@ -135,8 +135,10 @@ impl<'a> Step<'a> {
     /// Scores, penalties, masks.
     fn edit(&self, z: &mut [f32]) {
         let penalties = &self.sampling.penalties;
-        let past = self.past();
-        let repeating = repeating(&past, penalties.no_repeat_ngram as usize);
+        let all = [self.prompt, self.said].concat();
+        let first = if penalties.prompt { 0 } else { self.prompt.len() };
+        let past = prepare::window(&all, first, penalties.last_n);
+        let repeating = prepare::repeating(past, penalties.no_repeat_ngram);
         let scores = self.tokens.table(z.len() as u32);
         for (id, z) in (0u32..).zip(z.iter_mut()) {
             let count = past.iter().filter(|said| **said == id).count();
@@ -156,15 +158,6 @@ impl<'a> Step<'a> {
             z.fill(MASKED);
             z[forced as usize] = 0.0;
         }
-    }
-
-    /// The part of the past that penalties look at.
-    fn past(&self) -> Vec<u32> {
-        let penalties = &self.sampling.penalties;
-        let prompt = if penalties.prompt { self.prompt } else { &[] };
-        let all = [prompt, self.said].concat();
-        let last_n = if penalties.last_n == 0 { all.len() } else { penalties.last_n as usize };
-        all[all.len().saturating_sub(last_n)..].to_vec()
     }
 
     /// The terms' weights at this step.
@@ -202,15 +195,6 @@ impl<'a> Step<'a> {
             || self.rule.terms.iter().zip(self.weights()).any(|(term, weight)| term.row == row && weight != 0.0)
             || self.rule.filter.is_some_and(|filter| filter.row == row)
     }
-}
-
-/// Every token that stood after an earlier occurrence of the last `n - 1` tokens of `past`.
-fn repeating(past: &[u32], n: usize) -> Vec<u32> {
-    if n < 2 || past.len() < n {
-        return Vec::new();
-    }
-    let last = &past[past.len() - (n - 1)..];
-    past.windows(n).filter(|ngram| ngram[..n - 1] == *last).map(|ngram| ngram[n - 1]).collect()
 }
 
 fn is_bad(row: &[f32]) -> bool {

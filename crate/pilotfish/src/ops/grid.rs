@@ -93,6 +93,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(super::matmul::cases::cases());
     cases.extend(super::matvec::cases::cases());
     cases.extend(super::attend::cases::cases());
+    cases.extend(super::prepare::cases::cases());
     cases.extend(super::row_max::cases::cases());
     cases.extend(super::mix::cases::cases());
     cases.extend(super::select::cases::cases());

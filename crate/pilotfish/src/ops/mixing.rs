@@ -474,6 +474,29 @@ pub(crate) mod lab {
             Ok(Self { shape, buffers, logits, batches: gpu.storage_of("batches", &[0u32; 4])? })
         }
 
+        /// The same after `ids` were said, the first `prompt` of them as the prompt.
+        pub(crate) fn with_past(mut self, gpu: &Gpu, ids: &[u32], prompt: usize) -> Result<Self, GpuError> {
+            self.shape.prompt = prompt as u32;
+            self.shape.room = ids.len() as u32;
+            self.buffers = MixBuffers::new(gpu, &self.shape)?;
+            self.buffers.set_past(gpu, &self.shape, ids, &[]);
+            self.buffers.set_step(gpu, (ids.len() - prompt) as u32);
+            Ok(self)
+        }
+
+        /// Other controls.
+        pub(crate) fn set(&self, gpu: &Gpu, controls: &Controls) {
+            self.buffers.set_controls(gpu, controls);
+        }
+
+        /// Counts and marks.
+        pub(crate) async fn past(&self, gpu: &Gpu) -> Result<(Vec<u32>, Vec<u32>), GpuError> {
+            let vocab = self.shape.vocab as usize;
+            let words: Vec<u32> = gpu.read(&self.buffers.past, self.shape.past_words() as usize).await?;
+            let from = |part: usize| words[super::PAST_HEADER as usize + part * vocab..][..vocab].to_vec();
+            Ok((from(1), from(2)))
+        }
+
         pub(crate) fn mixing(&self) -> Mixing<'_> {
             Mixing { shape: &self.shape, buffers: &self.buffers, logits: &self.logits, batches: &self.batches }
         }

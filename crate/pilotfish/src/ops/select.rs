@@ -119,7 +119,7 @@ pub(super) mod cases {
     use super::super::mixing::lab::{Kind, Lab, rows_of};
     use super::super::mixing::{Controls, MASKED, is_possible, logit};
     use super::super::{mix, row_max};
-    use super::{Selection, count_key, mass_key, select, sort_key};
+    use super::{Selection, count_key, mass_key, mass_key_by, mean_below, select, sort_key, typical_key};
 
     /// The key that a finished selection stands for, from its last level's bins and state.
     fn key_of(words: &[u32]) -> u32 {
@@ -196,7 +196,38 @@ pub(super) mod cases {
                 }
             }
         }
+        cases.extend(typical_cases());
         cases
+    }
+
+    /// Typical-p: the distance up to which it keeps. The mean is a sum whose last bits depend on the device, so it is close, not equal.
+    fn typical_cases() -> impl Iterator<Item = Case> {
+        let kinds = [Kind::Random, Kind::Ties, Kind::Equal, Kind::Spread, Kind::Holes];
+        let points = kinds.into_iter().flat_map(|kind| [0.05, 0.5, 0.95].map(|p| (kind, p)));
+        points.map(|(kind, p)| {
+            Case::new(format!("select/vocab=1000/kind={kind:?}/typical={p}"), move |gpu| {
+                Box::pin(async move {
+                    let rows = rows_of(1000, 1, kind);
+                    let inv_t = 1.25;
+                    let controls = Controls { inv_temperature: inv_t, typical_p: p, ..Controls::zeroed() };
+                    let lab = Lab::new(gpu, &rows, &[1.0], &controls)?;
+                    let mixing = lab.mixing();
+                    let mut all = vec![Mix { keep: RowKeep::All, pick: false }.dispatch(gpu, &mixing)?];
+                    all.extend(select(gpu, &mixing, Selection::Typical)?);
+                    run(gpu, &all, 1);
+                    let got = key_of(&lab.selection(gpu, Selection::Typical.number()).await?);
+                    let z = mix::twin(&rows[0], &[(&rows[0], 1.0)], false, None);
+                    let there = || z.iter().copied().filter(|z| *z != MASKED);
+                    let max = there().fold(MASKED, f32::max);
+                    let mean = mean_below(there(), max, inv_t);
+                    let key = |z: f32| typical_key(z, max, inv_t, mean);
+                    let want = mass_key_by(there(), max, inv_t, p, key);
+                    // Distances are kept as negative numbers, whose keys are their bits inverted.
+                    let distance = |key: u32| if key < 0x8000_0000 { -f32::from_bits(!key) } else { 0.0 };
+                    Ok(Comparison::close(vec![distance(got), 1.0], vec![distance(want), 1.0], 1e-5))
+                })
+            })
+        })
     }
 
     #[cfg(test)]

@@ -26,7 +26,11 @@ export interface WasmEngine {
 export interface WasmSession {
   info(): string;
   set_weight(guide: number, weight: number): void;
+  set_schedule(guide: number, points: string): void;
   set_sampling(json: string): void;
+  set_tokens(json: string): void;
+  force(ids: Uint32Array): void;
+  rest(): string;
   next(): Promise<string | undefined>;
   stop(): void;
   free(): void;
