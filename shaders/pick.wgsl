@@ -4,7 +4,6 @@
 // flags BY_MASS says how it selected).
 // work, radix -> PICK_SCORE and PICK_ID of each workgroup's record. One workgroup does `chunk` ids.
 #const SIZE = 64
-#const REPORT = 1
 #import mix_state
 #import mix_radix
 #import noise

@@ -5,7 +5,6 @@
 // One workgroup. The counts hold a part of the past and are moved to the part that is wanted now, so the settings may change
 // between any two steps, and it makes no difference when this kernel ran first.
 #const SIZE = 64
-#const REPORT = 1
 #import mix_state
 #import mix_past
 

@@ -6,7 +6,6 @@
 // what selection 3 kept.
 // logits, work -> radix. One workgroup does `chunk` ids.
 #const SIZE = 64
-#const REPORT = 1
 #import mix_state
 #import mix_logits
 #import mix_radix

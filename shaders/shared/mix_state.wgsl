@@ -16,7 +16,7 @@ struct Params {
     level: u32,       // its digit, 0 the highest
     lanes: u32,       // invocations of a workgroup of `mix`
     n_terms: u32,     // loops run to these, not to constants: unrolled, they compile for seconds on SwiftShader
-    n_reported: u32,  // REPORT
+    n_reported: u32,  // reported rows; a constant only where it sizes an array, so that most kernels compile once
     prompt: u32,      // tokens of the base's prompt in the past
     room: u32,        // tokens that the past holds at most
     terms: array<vec4<u32>, 4>,     // the row of each term
@@ -102,7 +102,7 @@ fn weight_of(t: u32, prepared: bool) -> f32 {
 }
 
 fn record_of(group: u32) -> u32 {
-    return RECORDS + group * (ROWS + 2u * REPORT);
+    return RECORDS + group * (ROWS + 2u * params.n_reported);
 }
 
 fn best_of(slot: u32) -> u32 {

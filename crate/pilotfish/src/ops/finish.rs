@@ -16,6 +16,6 @@ pub const NO_ID: u32 = u32::MAX;
 
 /// The dispatch: one workgroup.
 pub fn finish(gpu: &Gpu, mixing: &Mixing<'_>) -> Result<Dispatch, GpuError> {
-    let consts = [("CANDIDATES", mixing.shape.candidates.max(1)), ("SIZE", mixing.shape.finish_lanes)];
+    let consts = [mixing.report(), ("CANDIDATES", mixing.shape.candidates.max(1)), ("SIZE", mixing.shape.finish_lanes)];
     mixing.dispatch(gpu, "finish", Stage::default(), &[1, 2, 3, 4, 5, 6, 7], &consts, 1)
 }

@@ -335,6 +335,11 @@ pub(super) struct Stage {
 }
 
 impl Mixing<'_> {
+    /// The constant of kernels that hold a value of each reported row in workgroup memory.
+    pub(super) fn report(&self) -> (&'static str, u32) {
+        ("REPORT", self.shape.reported.len() as u32)
+    }
+
     /// A dispatch of `kernel` with its parameters at binding 0 and `bound` of the others.
     pub(super) fn dispatch(
         &self,
@@ -361,10 +366,8 @@ impl Mixing<'_> {
                 bindings.push(Binding::whole(at, buffer));
             }
         }
-        let mut all = vec![("REPORT", self.shape.reported.len() as u32)];
-        all.extend_from_slice(consts);
         let count = [Extent::Fixed(groups), Extent::Fixed(1), Extent::Fixed(1)];
-        Dispatch::new(gpu, kernel, &[], &all, &bindings, count)
+        Dispatch::new(gpu, kernel, &[], consts, &bindings, count)
     }
 }
 
