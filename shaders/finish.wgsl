@@ -2,29 +2,34 @@
 //
 // batches: each decode batch is vec4s: (tokens, ..), then per token (id, row, position, 0); every id becomes the token and
 // every position grows by one. ring: slot `step % slots` of slot_words words, as in `ops/finish.rs`. radix: zeroed.
+// past: the token joins it.
 // One workgroup in all; SIZE is at least REPORT + 2.
 #const SIZE = 256
 #const REPORT = 1
 #const CANDIDATES = 10
 #import mix_state
 #import mix_logits
+#import mix_past
 
 @group(0) @binding(4) var<storage, read_write> radix: array<u32>;
 @group(0) @binding(5) var<storage, read_write> batches: array<vec4<u32>>;
 @group(0) @binding(6) var<storage, read_write> ring: array<u32>;
+@group(0) @binding(7) var<storage, read_write> past: array<u32>;
 
-const RADIX_WORDS = 6192u;
+const RADIX_WORDS = 8256u;
 // No decode batch holds more rows; a header beyond that is not believed.
 const MAX_BATCH = 64u;
 // Words of a ring slot before the rows' log-probs.
-const HEADER = 8u;
+const HEADER = 9u;
 
 // [2, SIZE] the best (z bits, id) that each invocation still has to offer, in two turns
 var<workgroup> offers: array<vec2<u32>, 2u * SIZE>;
 // each reported row's log-sum-exp
 var<workgroup> row_lse: array<f32, REPORT>;
-// log-sum-exp of z / T, push on the base, entropy of the base
-var<workgroup> z_lse: f32;
+// the largest z, ln of the sums of exp(z - max) and exp((z - max) / T), KL but for the base's log-sum-exp; entropy of the base
+var<workgroup> z_top: f32;
+var<workgroup> z_log_sum: f32;
+var<workgroup> z_log_heat: f32;
 var<workgroup> z_push: f32;
 var<workgroup> entropy: f32;
 // id and rows of the drawn token
@@ -76,6 +81,7 @@ fn advance(slot: u32, last: f32, last_id: u32) {
 fn main(@builtin(local_invocation_index) lane: u32) {
     let step = work[0];
     let inv_t = control(INV_TEMPERATURE);
+    let prepared = controls[PREPARED] == 1u;
     if lane < REPORT {
         let at = ROWS + 2u * lane;
         let top = max_over_groups(at);
@@ -99,15 +105,19 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         let top = max_over_groups(Z_MAX);
         var sum = 0.0;
         var push = 0.0;
+        var heat = 0.0;
         for (var g = 0u; g < params.groups; g++) {
             let record = record_of(g);
-            let factor = rescale(work_float(record + Z_MAX), top, inv_t);
+            let factor = rescale(work_float(record + Z_MAX), top, 1.0);
             sum += factor * work_float(record + Z_SUM);
             push += factor * work_float(record + Z_PUSH);
+            heat += rescale(work_float(record + Z_MAX), top, inv_t) * work_float(record + Z_HEAT);
         }
         sum = max(sum, 1.0e-30);
-        z_lse = clamp(top, IMPOSSIBLE, -IMPOSSIBLE) * inv_t + ln(sum);
-        z_push = push / sum;
+        z_top = clamp(top, IMPOSSIBLE, -IMPOSSIBLE);
+        z_log_sum = ln(sum);
+        z_log_heat = ln(max(heat, 1.0e-30));
+        z_push = push / sum - (z_top + z_log_sum);
     } else if lane == REPORT + 1u {
         var score = MASKED;
         var id = NO_ID;
@@ -162,14 +172,19 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         ring[out + 3u] = select(0u, 1u, empty);
         ring[out + 4u] = controls[TEMPERATURE];
         ring[out + 5u] = bitcast<u32>(entropy);
-        ring[out + 6u] = bitcast<u32>(z_push - z_lse + row_lse[0]);
-        ring[out + 7u] = bitcast<u32>(token_z * inv_t - z_lse);
+        ring[out + 6u] = bitcast<u32>(z_push + row_lse[0]);
+        ring[out + 7u] = bitcast<u32>(token_z - z_top - z_log_sum);
+        ring[out + 8u] = bitcast<u32>(z_log_sum * inv_t - z_log_heat);
+        let at = params.prompt + step;
+        if at < params.room {
+            past[past_id(at)] = token;
+        }
         work[0] = step + 1u;
     }
     let weights_at = out + HEADER;
     let rows_at = weights_at + params.n_terms;
     for (var t = lane; t < params.n_terms; t += SIZE) {
-        ring[weights_at + t] = controls[WEIGHTS + t];
+        ring[weights_at + t] = bitcast<u32>(weight_of(t, prepared));
     }
     for (var r = lane; r < REPORT; r += SIZE) {
         ring[rows_at + r] = bitcast<u32>(max(logit(reported_row(r), token), IMPOSSIBLE) - row_lse[r]);
@@ -182,7 +197,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         var value = winner.y;
         if winner.y != NO_ID {
             if column == 1u {
-                value = bitcast<u32>(bitcast<f32>(winner.x) * inv_t - z_lse);
+                value = bitcast<u32>(bitcast<f32>(winner.x) - z_top - z_log_sum);
             } else if column > 1u {
                 let r = column - 2u;
                 value = bitcast<u32>(max(logit(reported_row(r), winner.y), IMPOSSIBLE) - row_lse[r]);

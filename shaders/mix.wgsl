@@ -1,10 +1,11 @@
-// The mix: z = scale * sum of weight * logits over the terms, and everything about rows and mix that a step reports.
+// The mix: z = edited(scale * sum of weight * logits over the terms), and everything about rows and mix that a step reports.
 //
-//   z [vocab]   MASKED where a row with weight, or the base, says -inf (or NaN), or the row filter leaves the token out
-//   per workgroup: max and sums of z / T and of each reported row, the push on the base, the best noisy token (PICK)
+//   z [vocab]   MASKED where a row with weight, or the base, says -inf (or NaN), or the row filter or an edit leaves the
+//               token out; a token that is given (FORCED) has z = 0 and is the only one
+//   per workgroup: max and sums of z, of z / T and of each reported row, the push on the base, the best noisy token (PICK)
 //   per invocation: its best z and id, from which `finish` draws the top candidates
 //
-// logits [rows, stride] -> work
+// logits [rows, stride], past -> work
 // flags: PLAUSIBLE keeps l_filter >= max + ln(alpha); SELECTED keeps what selection 0 keeps (SELECTED_BY_MASS says how it
 // selected); PICK draws here, because no filter on z follows.
 // One workgroup does `chunk` ids; each invocation loops over every SIZE-th of them, so one barrier is enough.
@@ -13,6 +14,7 @@
 #import mix_state
 #import mix_logits
 #import mix_radix
+#import mix_edits
 #import noise
 
 const PLAUSIBLE = 1u;
@@ -24,6 +26,8 @@ const PICK = 8u;
 var<workgroup> row_parts: array<vec2<f32>, SIZE * REPORT>;
 // [SIZE] max, sum, push; the base's spread
 var<workgroup> z_parts: array<vec4<f32>, SIZE>;
+// [SIZE] sum and spread at the temperature
+var<workgroup> heat_parts: array<vec2<f32>, SIZE>;
 // [SIZE] score bits, id, bad rows
 var<workgroup> pick_parts: array<vec3<u32>, SIZE>;
 
@@ -57,11 +61,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         row_parts[r * SIZE + lane] = vec2<f32>(top, sum);
     }
 
+    let prepared = controls[PREPARED] == 1u;
     var scale = 1.0;
     if controls[NORMALIZE] == 1u {
         var sum = 0.0;
         for (var t = 0u; t < params.n_terms; t++) {
-            sum += control(WEIGHTS + t);
+            sum += weight_of(t, prepared);
         }
         scale = 1.0 / sum;
     }
@@ -75,6 +80,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         lowest_key = selected_key(lane, 0u, (params.flags & SELECTED_BY_MASS) != 0u);
     }
     let step = work[0];
+    let edits = controls[EDITS];
+    let given = forced(step);
     var best = MASKED;
     var best_id = NO_ID;
     var score = MASKED;
@@ -83,7 +90,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var kept = is_possible(logit(reported_row(0u), id));
         var z = 0.0;
         for (var t = 0u; t < params.n_terms; t++) {
-            let weight = control(WEIGHTS + t);
+            let weight = weight_of(t, prepared);
             if weight != 0.0 {
                 let row = term_row(t);
                 let l = logit(row, id);
@@ -101,6 +108,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 bad |= 1u << filter_row;
             }
             kept = kept && is_possible(l) && l >= lowest && sort_key(l) >= lowest_key;
+        }
+        if kept && edits != 0u {
+            z = edited(z, id, edits, step);
+            kept = !is_masked(z);
+        }
+        if given != NO_ID {
+            z = 0.0;
+            kept = id == given;
         }
         if !kept {
             z = MASKED;
@@ -124,15 +139,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     var sum = 0.0;
     var push = 0.0;
+    var heat_sum = 0.0;
+    var heat_spread = 0.0;
     for (var id = first + lane; id < end; id += SIZE) {
         let z = work_float(z_of(id));
         if !is_masked(z) {
-            let e = exp_below((z - best) * inv_t);
+            let e = exp_below(z - best);
             sum += e;
-            push += e * (z * inv_t - logit(reported_row(0u), id));
+            push += e * (z - max(logit(reported_row(0u), id), IMPOSSIBLE));
+            let below = (z - best) * inv_t;
+            var heat = e;
+            if inv_t != 1.0 {
+                heat = exp_below(below);
+            }
+            if heat > 0.0 {
+                heat_sum += heat;
+                heat_spread += heat * below;
+            }
         }
     }
     z_parts[lane] = vec4<f32>(best, sum, push, spread);
+    heat_parts[lane] = vec2<f32>(heat_sum, heat_spread);
     pick_parts[lane] = vec3<u32>(bitcast<u32>(score), score_id, bad);
     workgroupBarrier();
 
@@ -164,14 +191,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         var total = 0.0;
         var pushes = 0.0;
+        var heats = 0.0;
+        var spreads = 0.0;
         for (var i = 0u; i < SIZE; i++) {
-            let factor = rescale(z_parts[i].x, top, inv_t);
+            let factor = rescale(z_parts[i].x, top, 1.0);
             total += factor * z_parts[i].y;
             pushes += factor * z_parts[i].z;
+            let heat = rescale(z_parts[i].x, top, inv_t);
+            if heat > 0.0 {
+                heats += heat * heat_parts[i].x;
+                spreads += heat * (heat_parts[i].y + (z_parts[i].x - top) * inv_t * heat_parts[i].x);
+            }
         }
         work[out + Z_MAX] = bitcast<u32>(top);
         work[out + Z_SUM] = bitcast<u32>(total);
         work[out + Z_PUSH] = bitcast<u32>(pushes);
+        work[out + Z_HEAT] = bitcast<u32>(heats);
+        work[out + Z_SPREAD] = bitcast<u32>(spreads);
     } else if lane == REPORT + 1u {
         var noisy = MASKED;
         var id = NO_ID;

@@ -3,7 +3,6 @@
 // logits [rows, stride] -> work: FILTER_MAX of each workgroup's record
 // One workgroup does `chunk` ids.
 #const SIZE = 64
-#const REPORT = 1
 #import mix_state
 #import mix_logits
 

@@ -1,10 +1,11 @@
 // One level of a radix selection: counts, or sums of probability, of the keys that share the prefix found so far.
 //
-// Selection 0 is over the row that filters, 1 (top-k) and 2 (top-p) over z. A mass is exp((x - max) / T) in units of 2^-26.
-// flags: BY_MASS; AFTER_TOP_K restricts selection 2 to what selection 1 kept.
+// Selection 0 is over the row that filters, 1 (top-k) and 2 (top-p) over z, 3 (typical-p) over z in the order of how far
+// z / T lies from its mean. A mass is exp((x - max) / T) in units of 2^-26.
+// flags: BY_MASS; AFTER_TOP_K restricts selection 2 to what selection 1 kept. If typical-p is on, 1 and 2 are restricted to
+// what selection 3 kept.
 // logits, work -> radix. One workgroup does `chunk` ids.
 #const SIZE = 64
-#const REPORT = 1
 #import mix_state
 #import mix_logits
 #import mix_radix
@@ -36,16 +37,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     let by_row = selection == 0u;
+    let by_distance = selection == TYPICAL;
+    let after_typical = !by_row && !by_distance && controls[TYPICAL_P] != 0u;
+    var typical_key = 0u;
+    if after_typical {
+        if level == 0u {
+            typical_key = selected_key(lane, TYPICAL, true);
+        } else {
+            typical_key = atomicLoad(&radix[state_of(selection, 1u) + 3u]);
+        }
+    }
+    var mean = 0.0;
+    if by_distance || after_typical {
+        mean = mean_below();
+    }
     let row = controls[FILTER_ROW];
     var top = 0.0;
     var inv_t = 1.0;
-    if by_mass {
-        if by_row {
+    if by_row {
+        if by_mass {
             top = max_over_groups(FILTER_MAX);
-        } else {
-            top = max_over_groups(Z_MAX);
-            inv_t = control(INV_TEMPERATURE);
         }
+    } else if by_mass || after_typical {
+        top = max_over_groups(Z_MAX);
+        inv_t = control(INV_TEMPERATURE);
     }
     workgroupBarrier();
     let shift = 24u - 8u * level;
@@ -61,7 +76,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             x = work_float(z_of(id));
             present = !is_masked(x);
         }
-        let key = sort_key(x);
+        var key = sort_key(x);
+        if by_distance {
+            key = typical_key_of(x, top, inv_t, mean);
+        } else if after_typical {
+            present = present && typical_key_of(x, top, inv_t, mean) >= typical_key;
+        }
         if present && key >= lowest_key && (level == 0u || (key >> shift) >> 8u == found.x) {
             let b = (key >> shift) & 0xffu;
             var units = 1u;
@@ -91,6 +111,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         atomicStore(&radix[state + 2u], found.z);
         if level == 0u {
             atomicStore(&radix[state + 3u], lowest_key);
+            atomicStore(&radix[state_of(selection, 1u) + 3u], typical_key);
         }
     }
 }

@@ -4,8 +4,8 @@
 // at most 2^26, so neither half overflows over 500,000 elements, and integer sums do not depend on their order. Counting is
 // the same with 1 for each element.
 //
-// radix, per selection (0 the row filter, 1 top-k, 2 top-p): 4 levels x 256 bins x (high, low), then 4 x state.
-// A state is (prefix of the key so far, target left high, low, floor).
+// radix, per selection (0 the row filter, 1 top-k, 2 top-p, 3 typical-p): 4 levels x 256 bins x (high, low), then 4 x state.
+// A state is (prefix of the key so far, target left high, low, floor); the second level's floor is that of typical-p.
 @group(0) @binding(4) var<storage, read_write> radix: array<atomic<u32>>;
 
 const BINS = 256u;
@@ -15,6 +15,7 @@ const SELECTION_WORDS = 2064u;
 const LIMB = 13u;
 const LIMB_MASK = 0x1fffu;
 const BY_MASS = 1u;
+const TYPICAL = 3u;
 
 var<workgroup> part_sum: array<vec2<u32>, SIZE>;
 var<workgroup> part_found: vec3<u32>;
@@ -57,7 +58,14 @@ fn bin(at: u32) -> vec2<u32> {
 
 // What is wanted of a selection: a count, or a share of the whole mass.
 fn wanted(selection: u32, by_mass: bool, total: vec2<u32>) -> vec2<u32> {
-    let at = select(select(TOP_P, TOP_K, selection == 1u), FILTER_VALUE, selection == 0u);
+    var at = FILTER_VALUE;
+    if selection == 1u {
+        at = TOP_K;
+    } else if selection == 2u {
+        at = TOP_P;
+    } else if selection == TYPICAL {
+        at = TYPICAL_P;
+    }
     if by_mass {
         return share(control(at), total);
     }
@@ -120,4 +128,27 @@ fn narrow(lane: u32, selection: u32, level: u32, by_mass: bool) -> vec3<u32> {
 fn selected_key(lane: u32, selection: u32, by_mass: bool) -> u32 {
     let key = narrow(lane, selection, 4u, by_mass).x;
     return max(key, atomicLoad(&radix[state_of(selection, 0u) + 3u]));
+}
+
+// The mean of (z - max) / T under softmax(z / T). As entropy = log-sum-exp - mean of z / T, it is what typical-p measures from.
+fn mean_below() -> f32 {
+    let top = max_over_groups(Z_MAX);
+    let inv_t = control(INV_TEMPERATURE);
+    var sum = 0.0;
+    var spread = 0.0;
+    for (var g = 0u; g < params.groups; g++) {
+        let record = record_of(g);
+        let m = work_float(record + Z_MAX);
+        let factor = rescale(m, top, inv_t);
+        if factor > 0.0 {
+            sum += factor * work_float(record + Z_HEAT);
+            spread += factor * (work_float(record + Z_SPREAD) + (m - top) * inv_t * work_float(record + Z_HEAT));
+        }
+    }
+    return spread / max(sum, 1.0e-30);
+}
+
+// Orders by typicality, the most typical highest: |-log p - entropy| = |mean - z / T|.
+fn typical_key_of(z: f32, top: f32, inv_t: f32, mean: f32) -> u32 {
+    return sort_key(-abs((z - top) * inv_t - mean));
 }

@@ -16,10 +16,12 @@ mod mix;
 mod output;
 mod progress;
 mod run;
+mod sampling;
 mod schedule;
 mod spec;
 mod spread;
 mod units;
+mod weight;
 
 use std::process::ExitCode;
 

@@ -2,26 +2,32 @@
 //!
 //! ```json
 //! { "guides": [ { "name": "kind", "weight": 1.5, "context": "You are kind.", "against": "You are gruff." },
-//!               { "name": "expert", "weight": -1, "model": "expert.gguf", "prompt": { "text": "..." } },
+//!               { "name": "expert", "weight": [[0, 0], [20, -1]], "model": "expert.gguf", "prompt": { "text": "..." } },
 //!               { "name": "soup", "adapters": [ { "path": "a.gguf", "share": 0.3 }, { "path": "b/", "share": 0.7 } ] } ],
 //!   "adapters": [ { "path": "tuned.gguf" } ],
-//!   "sampling": { "temperature": 0.8, "top_p": 0.95, "seed": 7 },
-//!   "filter": { "row": "base", ... }, "normalize": false,
+//!   "sampling": { "temperature": 0.8, "top_p": 0.95, "seed": 7, "penalties": { "repetition": 1.1 } },
+//!   "tokens": { "logit_bias": { "42": -1.5 }, "banned": [7], "allowed": null }, "forced": [3, 4], "stop": ["\nUser:"],
+//!   "filter": { "row": "base", "kind": "top_k", "k": 20 }, "normalize": false,
 //!   "prompt": { "chat": [ { "role": "user", "content": "..." } ] }, "max_tokens": 64 }
 //! ```
 //!
 //! Every field may be left out; `adapters` outside the guides are the base's own. The names are those of
-//! `pilotfish::engine::SessionOptions`, but that models and adapters are paths, from the folder of the mix file.
+//! `pilotfish::engine::SessionOptions`, but that models and adapters are paths, from the folder of the mix file, and that a
+//! guide's `weight` may be points, step and weight of each.
+//!
+//! A guide may name its `transform`: `logits`, `log_softmax`, or `log_softmax_candidates`. All three give the same mix, as
+//! they differ by a constant per row (see `pilotfish::guidance::MixRule`).
 
 use std::path::{Path, PathBuf};
 
 use pilotfish::engine::{NamedFilter, Prompt};
-use pilotfish::guidance::Sampling;
+use pilotfish::guidance::{Sampling, TokenRules};
 use serde::Deserialize;
 
 use crate::error::{CliError, Result};
 use crate::input;
 use crate::spec::{AdapterSpec, GuideSource, GuideSpec};
+use crate::weight::Weight;
 
 /// What a mix file says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -33,6 +39,12 @@ pub(crate) struct Mix {
     adapters: Vec<AdapterSpec>,
     /// How a token is drawn.
     pub(crate) sampling: Option<Sampling>,
+    /// Scores, bans, allowed tokens.
+    pub(crate) tokens: TokenRules,
+    /// The first tokens.
+    pub(crate) forced: Vec<u32>,
+    /// Texts that end the generation.
+    pub(crate) stop: Vec<String>,
     /// Divide by the sum of all weights.
     pub(crate) normalize: bool,
     /// Restrict the candidates by one row.
@@ -50,8 +62,10 @@ pub(crate) struct Mix {
 #[serde(deny_unknown_fields)]
 struct MixGuide {
     name: String,
-    #[serde(default = "one")]
-    weight: f32,
+    #[serde(default)]
+    weight: Weight,
+    #[serde(default)]
+    transform: Transform,
     context: Option<String>,
     against: Option<String>,
     #[serde(default)]
@@ -60,14 +74,24 @@ struct MixGuide {
     prompt: Option<Prompt>,
 }
 
-fn one() -> f32 {
-    1.0
+/// What is done to a row before it is weighted: by name only, as each gives the same mix.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Transform {
+    #[default]
+    #[serde(alias = "raw")]
+    Logits,
+    LogSoftmax,
+    LogSoftmaxCandidates,
 }
 
 impl Mix {
     /// Reads a mix file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        input::json(path, "a mix: guides, sampling, filter, normalize, prompt, max_tokens, context_length, in_flight")
+        input::json(
+            path,
+            "a mix: guides, sampling, tokens, forced, stop, filter, normalize, prompt, max_tokens, context_length, in_flight",
+        )
     }
 
     /// The base's own adapters; paths are taken from the folder of `file`.
@@ -79,8 +103,9 @@ impl Mix {
     pub(crate) fn guides(&self, file: &Path) -> Result<Vec<GuideSpec>> {
         let folder = file.parent().unwrap_or(Path::new(""));
         let spec = |guide: &MixGuide| {
-            let MixGuide { name, weight, context, against, adapters, model, prompt } = guide.clone();
+            let MixGuide { name, weight, transform: _, context, against, adapters, model, prompt } = guide.clone();
             let model = model.map(|path| folder.join(path));
+            let (weight, schedule) = weight.parts();
             let source = match (context, against, model, prompt) {
                 (Some(context), against, None, None) if adapters.is_empty() => {
                     GuideSource::Context { context, against }
@@ -97,7 +122,7 @@ impl Mix {
                     });
                 }
             };
-            Ok(GuideSpec { name, weight, source })
+            Ok(GuideSpec { name, weight, schedule, source })
         };
         self.guides.iter().map(spec).collect()
     }
@@ -121,15 +146,17 @@ mod tests {
     fn paths_begin_at_the_mix_file() {
         let mix = mix(r#"{"guides": [{"name": "a", "model": "a.gguf", "prompt": {"text": "x"}},
                                      {"name": "b", "weight": -2, "model": "/b.gguf"},
-                                     {"name": "c", "context": "C"},
-                                     {"name": "d", "adapters": [{"path": "d", "share": 0.5}]}]}"#);
+                                     {"name": "c", "context": "C", "transform": "log_softmax"},
+                                     {"name": "d", "context": "D", "weight": [[0, 0.5], [9, 2]]},
+                                     {"name": "e", "adapters": [{"path": "e", "share": 0.5}]}]}"#);
         let guides = mix.expect("it parses").guides(Path::new("shelf/mix.json")).expect("they are clear");
         let model = |path: &str, prompt| GuideSource::Model { path: path.into(), prompt };
         assert_eq!(guides[0].source, model("shelf/a.gguf", Some(Prompt::Text("x".into()))));
         assert_eq!((guides[1].weight, &guides[1].source), (-2.0, &model("/b.gguf", None)));
         assert_eq!((guides[2].weight, guides[2].name.as_str()), (1.0, "c"));
-        let adapters = vec![AdapterSpec { path: "shelf/d".into(), share: 0.5, preference: Vec::new() }];
-        assert_eq!(guides[3].source, GuideSource::Adapter { adapters, model: None, prompt: None });
+        assert_eq!((guides[3].weight, guides[3].schedule.as_slice()), (0.5, &[(0, 0.5), (9, 2.0)][..]));
+        let adapters = vec![AdapterSpec { path: "shelf/e".into(), share: 0.5, preference: Vec::new() }];
+        assert_eq!(guides[4].source, GuideSource::Adapter { adapters, model: None, prompt: None });
     }
 
     #[test]

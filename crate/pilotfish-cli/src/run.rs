@@ -47,6 +47,8 @@ pub(crate) struct Generated {
     pub(crate) steps: Vec<Step>,
     /// Why it ended; `None` where nothing was to be made.
     pub(crate) stop: Option<Stop>,
+    /// Text that was held back when it was interrupted.
+    pub(crate) rest: String,
     /// What the session took.
     pub(crate) info: SessionInfo,
     /// How long it took.
@@ -101,5 +103,5 @@ pub(crate) async fn generate(
     timing.tokens = steps.len();
     // Where nothing was in flight when it was stopped, no step says so.
     let stop = steps.last().and_then(|step| step.stop.or(Some(Stop::Stopped)));
-    Ok(Generated { steps, stop, info, timing })
+    Ok(Generated { steps, stop, rest: session.rest(), info, timing })
 }

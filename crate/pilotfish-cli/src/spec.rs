@@ -16,12 +16,15 @@
 //! upbeat=adapter:guides/upbeat.gguf,weight=1
 //! soup=adapter:a.gguf,share=0.3,adapter:b.gguf,share=0.7
 //! helpful=adapter:parm/,preference=0.8;0.2
+//! slow=context:You are kind.,weight=0@0;2@20
 //! ```
 //!
 //! `share` and `preference` belong to the adapter before them; several adapters are a soup.
 
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use crate::weight::Weight;
 
 /// A guide as the command line or a mix file gives it.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +33,8 @@ pub(crate) struct GuideSpec {
     pub(crate) name: String,
     /// How much it steers.
     pub(crate) weight: f32,
+    /// How that changes by step; empty if it does not.
+    pub(crate) schedule: Vec<(u32, f32)>,
     /// What it is made of.
     pub(crate) source: GuideSource,
 }
@@ -167,10 +172,8 @@ impl FromStr for GuideSpec {
                 return Err(together.into());
             }
         };
-        let weight = weight.map_or(Ok(1.0), |weight| {
-            weight.trim().parse().map_err(|_| format!("the weight `{weight}` is not a number"))
-        })?;
-        Ok(Self { name: name.to_owned(), weight, source })
+        let (weight, schedule) = weight.map_or(Ok(Weight::default()), |weight| weight.parse())?.parts();
+        Ok(Self { name: name.to_owned(), weight, schedule, source })
     }
 }
 
@@ -346,6 +349,12 @@ mod tests {
     fn a_weight_that_is_no_finite_number_is_left_to_the_engine_to_refuse() {
         let spec: GuideSpec = "e=model:a,weight=NaN".parse().expect("it parses");
         assert!(spec.weight.is_nan());
+    }
+
+    #[test]
+    fn a_weight_may_move_along_points() {
+        let spec: GuideSpec = "e=model:a,weight=0@0;2@20".parse().expect("it parses");
+        assert_eq!((spec.weight, spec.schedule), (0.0, vec![(0, 0.0), (20, 2.0)]));
     }
 
     #[test]

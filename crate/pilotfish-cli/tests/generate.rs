@@ -46,7 +46,7 @@ fn the_report_is_complete_and_consistent() {
     assert_eq!(report["stop"], steps[steps.len() - 1]["stop"]);
 }
 
-/// One step's telemetry against the formula: mix = log-softmax((base + w * guide - w * base) / T).
+/// One step's telemetry against the formula: mix = log-softmax(base + w * guide - w * base), and at T before it is drawn from.
 #[test]
 fn the_mix_is_the_formula_of_its_rows() {
     let report = generate("hello the", "--max-tokens 3 --temperature 0.5 --seed 1", &KIND).json();
@@ -55,12 +55,14 @@ fn the_mix_is_the_formula_of_its_rows() {
         let number = |value: &Value| value.as_f64().expect("a number");
         let z: Vec<f64> = candidates
             .iter()
-            .map(|c| (number(&c["base"]) + 2.5 * number(&c["guides"][0]) - 2.5 * number(&c["base"])) / 0.5)
+            .map(|c| number(&c["base"]) + 2.5 * number(&c["guides"][0]) - 2.5 * number(&c["base"]))
             .collect();
         // Up to the normaliser, which all candidates share.
         for (candidate, z_of) in candidates.iter().zip(&z) {
             let (ours, exact) = (number(&candidate["mix"]) - number(&candidates[0]["mix"]), z_of - z[0]);
             assert!((ours - exact).abs() < 2e-3, "{ours}, expected {exact}");
+            let sampled = number(&candidate["sampled"]) - number(&candidates[0]["sampled"]);
+            assert!((sampled - exact / 0.5).abs() < 4e-3, "{sampled}, expected {}", exact / 0.5);
         }
     }
 }
@@ -128,6 +130,62 @@ fn a_slider_acts_at_its_step_and_not_before() {
 }
 
 #[test]
+fn a_scheduled_weight_is_that_slider_at_every_step() {
+    let by_slider = generate(
+        "hello the",
+        &format!("{WARM} --in-flight 1 --set 0:kind=0 --set 1:kind=1 --set 2:kind=2 --set 3:kind=3"),
+        &KIND,
+    )
+    .json();
+    let guide = "kind=context:the end is in the world,weight=0@0;3@3";
+    let by_schedule = generate("hello the", &format!("{WARM} --in-flight 4"), &["--guide", guide]).json();
+    assert_eq!(made(&by_slider), made(&by_schedule));
+    let mix = file(
+        "schedule.json",
+        r#"{"guides": [{"name": "kind", "weight": [[0, 0], [3, 3]], "context": "the end is in the world"}]}"#,
+    );
+    assert_eq!(made(&by_slider), made(&generate("hello the", WARM, &["--mix", &mix]).json()));
+    assert_eq!(by_schedule["steps"][2]["weights"], serde_json::json!([2.0]));
+}
+
+#[test]
+fn flags_reach_the_sampler_and_the_mix() {
+    let flags = "--repetition-penalty 1.3 --presence-penalty 0.5 --frequency-penalty -0.25 --no-repeat-ngram 3 \
+                 --penalty-last-n 20 --penalize-prompt --min-tokens 2 --ignore-eos --typical-p 0.9";
+    let report = generate("hello the", &format!("{WARM} {flags}"), &[]).json();
+    let sampling = &report["sampling"];
+    let expected = serde_json::json!({"repetition": 1.3, "presence": 0.5, "frequency": -0.25, "no_repeat_ngram": 3,
+                                      "last_n": 20, "prompt": true});
+    for (name, value) in expected.as_object().expect("an object") {
+        let found = &sampling["penalties"][name];
+        let close = found.as_f64().zip(value.as_f64()).is_some_and(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(found == value || close, "{name}: {found}");
+    }
+    assert_eq!((&sampling["min_tokens"], &sampling["ignore_eos"]), (&2.into(), &true.into()));
+    assert_eq!(report["stop"], "length");
+    let biased = generate("hello the", "--max-tokens 3 --temperature 0 --logit-bias 9=1000 --ignore-eos", &[]).json();
+    assert_eq!(made(&biased).0, [9, 9, 9]);
+    let banned = generate("hello the", "--max-tokens 3 --temperature 0 --logit-bias 9=1000 --ban 9", &[]).json();
+    assert!(!made(&banned).0.contains(&9));
+}
+
+#[test]
+fn a_stop_string_ends_the_text_and_logits_come_when_asked() {
+    let prompt = file("forced.json", r#"{"forced": [40, 41, 42, 43, 44, 45, 46, 47]}"#);
+    let report = generate("hello the", "--max-tokens 9 --temperature 0 --logits", &["--mix", &prompt]).json();
+    let whole = made(&report).1.to_owned();
+    let logits = report["steps"][0]["logits"].as_array().expect("logits");
+    assert_eq!(logits.iter().filter(|z| !z.is_null()).count(), 1, "a forced token is the only one");
+    let needle: String = whole.chars().skip(3).take(4).collect();
+    let at = whole.find(&needle).expect("it is a part");
+    let flags = ["--mix", prompt.as_str(), "--stop", needle.as_str()];
+    let stopped = generate("hello the", "--max-tokens 9 --temperature 0", &flags).json();
+    assert_eq!((made(&stopped).1, stopped["stop"].as_str()), (&whole[..at], Some("stop_string")));
+    let last = stopped["steps"].as_array().and_then(|steps| steps.last()).expect("a step");
+    assert_eq!((last["stop_string"].as_str(), last.get("logits")), (Some(needle.as_str()), None));
+}
+
+#[test]
 fn greedy_takes_the_likeliest_candidate() {
     let report = generate("hello the", "--max-tokens 8 --temperature 0", &KIND).json();
     for step in report["steps"].as_array().expect("steps") {
@@ -176,6 +234,19 @@ fn what_makes_no_sense_is_refused_with_its_code() {
     generate("hello", "--top-p 1.5", &[]).refused(1, "mix.top_p");
     generate("hello", "--min-p -0.1", &[]).refused(1, "mix.min_p");
     generate("hello", "--top-k 100000", &[]).refused(1, "mix.top_k");
+    generate("hello", "--typical-p 0", &[]).refused(1, "mix.typical_p");
+    generate("hello", "--repetition-penalty -1", &[]).refused(1, "mix.penalty");
+    generate("hello", "--presence-penalty NaN", &[]).refused(1, "mix.penalty");
+    generate("hello", "--no-repeat-ngram 1", &[]).refused(1, "mix.penalty");
+    generate("hello", "--ban 100000", &[]).refused(1, "mix.token");
+    generate("hello", "--logit-bias 1=inf", &[]).refused(1, "mix.score");
+    generate("hello", "--logit-bias 1", &[]).refused(2, "usage");
+    generate("hello", "", &["--stop", ""]).refused(1, "session.stop_string");
+    generate("hello", "", &["--guide", "a=context:x,weight=1@5;2@5"]).refused(1, "mix.schedule");
+    generate("hello", "", &["--mix", &file("outside.json", r#"{"forced": [99999]}"#)]).refused(1, "mix.token");
+    generate("hello", "", &["--mix", &file("none.json", r#"{"tokens": {"allowed": []}}"#)]).refused(1, "mix.mask");
+    let model = tiny(MODEL);
+    pilotfish(["generate", "--model", &model, "--prompt", "a", "--logits"]).refused(2, "usage");
     for weight in ["NaN", "inf", "-1e9"] {
         generate("hello", "", &["--guide", &format!("a=context:x,weight={weight}")]).refused(1, "mix.weight");
     }

@@ -1,7 +1,7 @@
 //! `Session`: a guided generation.
 
 use pilotfish::engine;
-use pilotfish::guidance::Sampling;
+use pilotfish::guidance::{Sampling, TokenRules};
 use wasm_bindgen::prelude::*;
 
 use crate::adapter::Adapter;
@@ -43,7 +43,7 @@ impl Session {
         serde_json::json!(self.0.info()).to_string()
     }
 
-    /// Sets the weight of the guide at this place in the options. Acts from the next submitted step.
+    /// Sets the weight of the guide at this place in the options, and ends its schedule. Acts from the next submitted step.
     pub fn set_weight(&mut self, guide: usize, weight: f32) -> Result<(), JsValue> {
         self.0.set_weight(guide, weight).map_err(engine_error)
     }
@@ -56,6 +56,28 @@ impl Session {
     /// Sets the preference vector of adapter `at` of a guide, or of the base where no guide is named.
     pub fn set_preference(&mut self, guide: Option<usize>, at: usize, preference: &[f32]) -> Result<(), JsValue> {
         self.0.set_preference(guide, at, preference).map_err(engine_error)
+    }
+
+    /// Gives a guide a schedule: `[[step, weight], ..]` as JSON. Acts from the next submitted step.
+    pub fn set_schedule(&mut self, guide: usize, points: &str) -> Result<(), JsValue> {
+        let points: Vec<(u32, f32)> = serde_json::from_str(points).map_err(|error| bad_argument("schedule", &error))?;
+        self.0.set_schedule(guide, &points).map_err(engine_error)
+    }
+
+    /// Sets scores, bans and the allowed set (a `TokenRules` as JSON). Acts from the next submitted step.
+    pub fn set_tokens(&mut self, tokens: &str) -> Result<(), JsValue> {
+        let tokens: TokenRules = serde_json::from_str(tokens).map_err(|error| bad_argument("tokens", &error))?;
+        self.0.set_tokens(&tokens).map_err(engine_error)
+    }
+
+    /// Gives the tokens of the next submitted steps.
+    pub fn force(&mut self, ids: &[u32]) -> Result<(), JsValue> {
+        self.0.force(ids).map_err(engine_error)
+    }
+
+    /// The text that was held back as a possible beginning of a stop string, when the generation was stopped.
+    pub fn rest(&mut self) -> String {
+        self.0.rest()
     }
 
     /// Sets all sampler settings (a `Sampling` as JSON). Acts from the next submitted step.

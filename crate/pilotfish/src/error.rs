@@ -120,6 +120,18 @@ pub enum Error {
         /// The name.
         row: String,
     },
+    /// A schedule names no guide.
+    #[error("a schedule is for guide `{name}`, which is not among the guides")]
+    ScheduleGuide {
+        /// The name.
+        name: String,
+    },
+    /// An empty stop string.
+    #[error("stop string {index} is empty, which would end every text before it begins: leave it out")]
+    StopString {
+        /// Its place in the list.
+        index: usize,
+    },
     /// A context guide over a prompt of ids.
     #[error("a context guide needs a text or a conversation to put its context before, but the prompt is token ids")]
     ContextNeedsText,
@@ -182,6 +194,8 @@ impl Error {
             Self::Guide { .. } => "session.guide",
             Self::GuideName { .. } => "session.guide_name",
             Self::UnknownRow { .. } => "session.unknown_row",
+            Self::ScheduleGuide { .. } => "session.schedule_guide",
+            Self::StopString { .. } => "session.stop_string",
             Self::ContextNeedsText => "session.context_needs_text",
             Self::EmptyPrompt { .. } => "session.empty_prompt",
             Self::PromptTooLong { .. } => "session.prompt_too_long",

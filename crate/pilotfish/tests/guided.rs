@@ -60,8 +60,9 @@ fn the_mix_is_the_weighted_sum_of_the_rows() {
             let scale = if normalize { 1.0 + 1.5 - 1.5 - 0.5 } else { 1.0 };
             let heat = if temperature > 0.0 { temperature } else { 1.0 };
             let mixed: Vec<f32> = (0..base.len())
-                .map(|v| (base[v] + 1.5 * (with[v] - against[v]) - 0.5 * model_row[v]) / scale / heat)
+                .map(|v| (base[v] + 1.5 * (with[v] - against[v]) - 0.5 * model_row[v]) / scale)
                 .collect();
+            let sampled = log_softmax(&mixed.iter().map(|z| z / heat).collect::<Vec<_>>());
             let (mix, base, with, model_row) =
                 (log_softmax(&mixed), log_softmax(&base), log_softmax(&with), log_softmax(&model_row));
             let close = |a: f32, b: f32, what: &str| assert!((a - b).abs() < 5e-3, "{what} at {at}: {a} and {b}");
@@ -69,6 +70,7 @@ fn the_mix_is_the_weighted_sum_of_the_rows() {
                 let v = id as usize;
                 close(found.base, base[v], "base");
                 close(found.mix, mix[v], "mix");
+                close(found.sampled, sampled[v], "mix at its temperature");
                 close(found.guides[0], with[v], "context guide");
                 close(found.guides[1], model_row[v], "model guide");
             };

@@ -23,4 +23,6 @@ export type {
   Source,
   Step,
   StepOf,
+  TokenRules,
+  Weight,
 } from './types.js';

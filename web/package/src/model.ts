@@ -14,6 +14,8 @@ import type {
   Prompt,
   Sampling,
   Source,
+  TokenRules,
+  Weight,
 } from './types.js';
 
 /**
@@ -24,8 +26,8 @@ export type Guide =
   | {
       /** Loaded for the base, or for another model with its vocabulary; several are a soup. */
       readonly adapter: Adapters;
-      /** Of either sign; 1 when left out. */
-      readonly weight?: number;
+      /** Of either sign, or points over steps; 1 when left out. */
+      readonly weight?: Weight;
       readonly context?: never;
       readonly against?: never;
       readonly model?: never;
@@ -35,16 +37,16 @@ export type Guide =
       readonly context: string;
       /** Told this instead, the base speaks against it; the plain prompt when left out. */
       readonly against?: string | null;
-      /** Of either sign; 1 when left out. */
-      readonly weight?: number;
+      /** Of either sign, or points over steps; 1 when left out. */
+      readonly weight?: Weight;
       readonly model?: never;
       readonly adapter?: never;
     }
   | {
       /** A model with the base's vocabulary, loaded by the same `Pilotfish`. */
       readonly model: Model;
-      /** Of either sign; 1 when left out. */
-      readonly weight?: number;
+      /** Of either sign, or points over steps; 1 when left out. */
+      readonly weight?: Weight;
       readonly context?: never;
       readonly against?: never;
       readonly adapter?: never;
@@ -59,6 +61,14 @@ export type SessionOptions<Name extends string = string> = Prompt &
     /** Divide by the sum of weights (the base's is 1) instead of adding. */
     readonly normalize?: boolean;
     readonly filter?: Filter | null;
+    /** Scores, banned and allowed tokens; `session.setTokens` changes them. */
+    readonly tokens?: TokenRules;
+    /** The first tokens of the answer, whatever the mix says; at most 256. */
+    readonly forced?: readonly number[] | Uint32Array;
+    /** Texts that end the answer wherever they appear; neither they nor a part of them is given out. */
+    readonly stop?: string | readonly string[];
+    /** `logits`: every step brings the mixed logits of the whole vocabulary. */
+    readonly return?: 'logits';
     /** Tokens that prompt and continuation may take together. */
     readonly contextLength?: number;
     readonly maxTokens?: number;
@@ -149,8 +159,9 @@ export class Model {
       }
       return { name, weight, model: guide.model.#live() };
     });
-    const { temperature, topK, topP, minP, seed } = options;
-    const { normalize, filter, contextLength, maxTokens, inFlight } = options;
+    const { normalize, filter, tokens, contextLength, maxTokens, inFlight } = options;
+    const forced = options.forced === undefined ? undefined : Array.from(options.forced);
+    const stop = typeof options.stop === 'string' ? [options.stop] : options.stop;
     const own = options.adapter === undefined ? undefined : wireAdapters(this.#channel, options.adapter, 'the base');
     if (own !== undefined && own.on !== this.#handle) {
       throw new PilotfishError('argument.invalid', "the base's adapter was loaded for another model");
@@ -159,8 +170,9 @@ export class Model {
       prompt: wirePrompt(options),
       guides,
       ...(own === undefined ? {} : { adapters: own.uses }),
-      sampling: withoutUndefined({ temperature, topK, topP, minP, seed }),
-      ...withoutUndefined({ normalize, filter, contextLength, maxTokens, inFlight }),
+      sampling: samplingOf(options),
+      ...withoutUndefined({ normalize, filter, tokens, forced, stop, return: options.return }),
+      ...withoutUndefined({ contextLength, maxTokens, inFlight }),
     };
   }
 }
@@ -176,6 +188,16 @@ function wirePrompt({ messages, prompt, ids }: Prompt): WirePrompt {
   }
   if (messages !== undefined) return { chat: messages };
   return prompt !== undefined ? { text: prompt } : { ids: Array.from(ids ?? []) };
+}
+
+/** Of all options, those that say how a token is drawn. */
+function samplingOf(options: Partial<Sampling>): Partial<Sampling> {
+  const { temperature, topK, topP, minP, typicalP, seed, minTokens, ignoreEos } = options;
+  const { repetitionPenalty, presencePenalty, frequencyPenalty, noRepeatNgram, penaltyLastN, penalizePrompt } = options;
+  return withoutUndefined({
+    ...{ temperature, topK, topP, minP, typicalP, seed, minTokens, ignoreEos },
+    ...{ repetitionPenalty, presencePenalty, frequencyPenalty, noRepeatNgram, penaltyLastN, penalizePrompt },
+  });
 }
 
 type WithoutUndefined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };

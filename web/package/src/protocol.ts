@@ -16,6 +16,8 @@ import type {
   Sampling,
   SessionInfo,
   Step,
+  TokenRules,
+  Weight,
 } from './types.js';
 
 export type Handle = number;
@@ -27,7 +29,7 @@ export type WirePrompt =
 
 export interface WireGuide {
   readonly name: string;
-  readonly weight: number;
+  readonly weight: Weight;
   readonly context?: string;
   readonly against?: string | null;
   readonly model?: Handle;
@@ -52,6 +54,10 @@ export interface WireSession {
   readonly sampling: Partial<Sampling>;
   readonly normalize?: boolean;
   readonly filter?: Filter | null;
+  readonly tokens?: TokenRules;
+  readonly forced?: readonly number[];
+  readonly stop?: readonly string[];
+  readonly return?: 'logits';
   readonly contextLength?: number;
   readonly maxTokens?: number;
   readonly inFlight?: number;
@@ -72,10 +78,13 @@ export interface Methods {
   disposeAdapter(params: { adapter: Handle }): void;
   session(params: { model: Handle; options: WireSession }): { handle: Handle; info: SessionInfo };
   next(params: { session: Handle }): Step | undefined;
-  setWeight(params: { session: Handle; guide: string; weight: number }): void;
+  setWeight(params: { session: Handle; guide: string; weight: Weight }): void;
   setShare(params: { session: Handle; guide: string | null; at: number; share: number }): void;
   setPreference(params: { session: Handle; guide: string | null; at: number; preference: readonly number[] }): void;
   setSampling(params: { session: Handle; sampling: Partial<Sampling> }): void;
+  setTokens(params: { session: Handle; tokens: TokenRules }): void;
+  force(params: { session: Handle; ids: Uint32Array }): void;
+  rest(params: { session: Handle }): string;
   stop(params: { session: Handle }): void;
   disposeSession(params: { session: Handle }): void;
   cacheList(params: Record<string, never>): CacheEntry[];

@@ -1,7 +1,7 @@
 import type { Channel } from './channel.js';
 import { PilotfishError } from './errors.js';
 import type { Handle } from './protocol.js';
-import type { Sampling, SessionInfo, StepOf } from './types.js';
+import type { Sampling, SessionInfo, StepOf, TokenRules, Weight } from './types.js';
 
 /**
  * One continuation, token by token. Iterating pulls: while the reader is slow, the GPU waits (with at most `inFlight` steps
@@ -61,11 +61,12 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
   }
 
   /**
-   * Changes a guide's weight, of either sign; acts from the next step that is handed to the GPU.
+   * Changes a guide's weight, of either sign; acts from the next step that is handed to the GPU. A number ends a schedule,
+   * points begin one (their steps count from the session's first).
    * @throws PilotfishError `argument.invalid` for an unknown guide, or a weight that is not finite
    */
-  setWeight(guide: Name, weight: number): void {
-    this.#check(guide, `the weight of ${guide}`, [weight]);
+  setWeight(guide: Name, weight: Weight): void {
+    this.#check(guide, `the weight of ${guide}`, typeof weight === 'number' ? [weight] : []);
     this.#tell(this.#channel.call('setWeight', { session: this.#handle, guide, weight }));
   }
 
@@ -89,12 +90,30 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
   }
 
   /**
-   * Changes temperature, filters or seed; acts from the next step that is handed to the GPU. What the engine refuses is
+   * Changes temperature, filters, penalties or seed; acts from the next step that is handed to the GPU. What the engine refuses is
    * thrown by the next step.
    */
   setSampling(sampling: Partial<Sampling>): void {
     this.#mustLive();
     this.#tell(this.#channel.call('setSampling', { session: this.#handle, sampling }));
+  }
+
+  /** Changes scores, banned and allowed tokens, all of them; acts from the next step that is handed to the GPU. */
+  setTokens(tokens: TokenRules): void {
+    this.#mustLive();
+    this.#tell(this.#channel.call('setTokens', { session: this.#handle, tokens }));
+  }
+
+  /** Gives the tokens of the next steps that are handed to the GPU, whatever the mix says; at most 256. */
+  force(ids: readonly number[] | Uint32Array): void {
+    this.#mustLive();
+    this.#tell(this.#channel.call('force', { session: this.#handle, ids: Uint32Array.from(ids) }));
+  }
+
+  /** After `stop()`: the text that was held back as a possible beginning of a stop string; empty once a last step came. */
+  async rest(): Promise<string> {
+    this.#mustLive();
+    return this.#channel.call('rest', { session: this.#handle });
   }
 
   /** Ends the text after the last token that was read. */

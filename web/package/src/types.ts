@@ -109,8 +109,39 @@ export interface Sampling {
   readonly topK: number;
   readonly topP: number;
   readonly minP: number;
+  /** Keeps the most typical tokens until they hold this share; 1 keeps all. */
+  readonly typicalP: number;
+  /** Divides the logit of a token that was said (multiplies a negative one); 1 is off. */
+  readonly repetitionPenalty: number;
+  /** Subtracted once from a token that was said; 0 is off. */
+  readonly presencePenalty: number;
+  /** Subtracted for each time a token was said; 0 is off. */
+  readonly frequencyPenalty: number;
+  /** No sequence of so many tokens twice; 0 is off, otherwise at least 2. */
+  readonly noRepeatNgram: number;
+  /** How many of the last tokens count for the penalties; 0 is all. */
+  readonly penaltyLastN: number;
+  /** Whether the prompt counts for the penalties; false by default. */
+  readonly penalizePrompt: boolean;
+  /** No end of the text among the first so many tokens. */
+  readonly minTokens: number;
+  /** No end of the text at all, but by `maxTokens`, `stop` or a full context. */
+  readonly ignoreEos: boolean;
   /** The same seed and settings give the same text. */
   readonly seed: number;
+}
+
+/** A number, or points `[step, weight]` with ascending steps, on straight lines between which the weight moves. */
+export type Weight = number | readonly (readonly [step: number, weight: number])[];
+
+/** Scores and masks by token id. */
+export interface TokenRules {
+  /** Added to a token's logit in the mix. */
+  readonly logitBias?: Readonly<Record<number, number>>;
+  /** Never drawn. */
+  readonly banned?: readonly number[];
+  /** If given, nothing else is drawn. */
+  readonly allowed?: readonly number[];
 }
 
 /** Restricts the candidates by one row alone (`base`, or a guide's name), before the mix. */
@@ -128,23 +159,33 @@ export type Filter = { readonly row: string } & (
 export interface StepOf<Guide extends string = string> {
   readonly index: number;
   readonly id: number;
-  /** The newly decoded piece of text; empty while a character is only half there. */
+  /**
+   * The newly decoded piece of text; empty while a character is only half there, or while it may be the beginning of a stop
+   * string.
+   */
   readonly text: string;
-  readonly stop: 'end' | 'length' | 'context' | 'stopped' | null;
+  readonly stop: 'end' | 'length' | 'context' | 'stopped' | 'stop_string' | null;
+  /** The stop string that ended the text. */
+  readonly stopString?: string;
   readonly logProbs: {
     readonly base: number;
+    /** The mix at temperature 1, like the base and the guides. */
     readonly mix: number;
+    /** The mix at its temperature, before the filters: what was drawn from. */
+    readonly sampled: number;
     readonly guides: Readonly<Record<Guide, number>>;
   };
   /** Entropy of the base's distribution. */
   readonly entropy: number;
-  /** KL(mix‖base): how far the guides moved this step. */
+  /** KL(mix‖base), both at temperature 1: how far guides, scores and penalties moved this step. */
   readonly kl: number;
   /** The weight that each guide had when this token was chosen. */
   readonly weights: Readonly<Record<Guide, number>>;
   readonly temperature: number;
   /** The mix's best tokens, best first. */
   readonly candidates: readonly CandidateOf<Guide>[];
+  /** The mixed logits of the whole vocabulary, -Infinity where left out; only with `return: 'logits'`. */
+  readonly logits?: Float32Array;
 }
 
 export interface CandidateOf<Guide extends string = string> {
@@ -152,6 +193,7 @@ export interface CandidateOf<Guide extends string = string> {
   readonly text: string;
   readonly base: number;
   readonly mix: number;
+  readonly sampled: number;
   readonly guides: Readonly<Record<Guide, number>>;
 }
 

@@ -114,6 +114,16 @@ class FakeEngine {
     set_weight: (/** @type {number} */ guide, /** @type {number} */ weight) => {
       this.log.push(`weight ${guide} ${weight}`);
     },
+    set_schedule: (/** @type {number} */ guide, /** @type {string} */ points) => {
+      this.log.push(`schedule ${guide} ${points}`);
+    },
+    set_tokens: (/** @type {string} */ json) => {
+      this.log.push(`tokens ${json}`);
+    },
+    force: (/** @type {Uint32Array} */ ids) => {
+      this.log.push(`force ${ids.join(' ')}`);
+    },
+    rest: () => 'held',
     set_sampling: (/** @type {string} */ json) => {
       this.log.push(`sampling ${json}`);
       if (JSON.parse(json).temperature < 0) {
@@ -132,12 +142,13 @@ class FakeEngine {
         id: index,
         text: `${index} `,
         stop: null,
-        log_probs: { base: -1, mix: null, guides: [-3, -4] },
+        log_probs: { base: -1, mix: null, sampled: -2.5, guides: [-3, -4] },
         entropy: 0.5,
         kl: 0.1,
         weights: [1.5, -1],
         temperature: 0.8,
-        candidates: [{ id: 1, text: 'x', base: -1, mix: -2, guides: [-3, -4] }],
+        candidates: [{ id: 1, text: 'x', base: -1, mix: -2, sampled: -2.5, guides: [-3, -4] }],
+        logits: [1, null],
       });
     },
     stop: () => {
@@ -301,6 +312,42 @@ describe('Session', () => {
     assert.deepEqual(session.info.rows, [{ name: 'base', model: 'tiny', promptTokens: 3 }]);
   });
 
+  it('hands over schedules, rules about tokens, penalties and stop strings in the words of the engine', async () => {
+    const points = [
+      [0, 0],
+      [20, 2],
+    ];
+    const { fake } = await started({
+      guides: { warm: { context: 'Be warm.', weight: points } },
+      tokens: { logitBias: { 7: -1 }, banned: [3] },
+      forced: Uint32Array.of(4, 5),
+      stop: 'User:',
+      return: 'logits',
+      repetitionPenalty: 1.2,
+      noRepeatNgram: 3,
+      typicalP: 0.9,
+      ignoreEos: true,
+    });
+    const [line = ''] = fake.log;
+    assert.deepEqual(JSON.parse(line.replace(/^session /, '').replace(/ \+0$/, '')), {
+      prompt: { text: 'Hello' },
+      guides: [{ name: 'warm', weight: 0, context: 'Be warm.', against: null }],
+      schedules: { warm: points },
+      tokens: { scores: { 7: -1 }, banned: [3] },
+      forced: [4, 5],
+      stop: ['User:'],
+      return: 'logits',
+      sampling: {
+        top_k: 5,
+        typical_p: 0.9,
+        ignore_eos: true,
+        penalties: { repetition: 1.2, no_repeat_ngram: 3 },
+      },
+      filter: null,
+      max_tokens: 9,
+    });
+  });
+
   it('hands each guide model over once', async () => {
     const { fake, pf, model } = await started();
     const big = await pf.load(bytes(8));
@@ -329,6 +376,8 @@ describe('Session', () => {
     const first = await session.next();
     assert.deepEqual(first.logProbs.guides, { warm: -3, cold: -4 });
     assert.equal(first.logProbs.mix, Number.NEGATIVE_INFINITY);
+    assert.equal(first.logProbs.sampled, -2.5);
+    assert.deepEqual([...first.logits], [1, Number.NEGATIVE_INFINITY]);
     assert.deepEqual(first.weights, { warm: 1.5, cold: -1 });
     assert.deepEqual(first.candidates[0].guides, { warm: -3, cold: -4 });
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -365,6 +414,18 @@ describe('Session', () => {
     assert.deepEqual(fake.log.slice(1), ['weight 1 2', 'sampling {"top_k":5,"temperature":0.7,"min_p":0.1}']);
     assert.throws(() => session.setWeight('hot', 1), code('argument.invalid'));
     assert.throws(() => session.setWeight('warm', Number.NaN), code('argument.invalid'));
+    const before = fake.log.length;
+    session.setWeight('warm', [[5, 1]]);
+    session.setTokens({ banned: [2] });
+    session.force([8, 9]);
+    session.setSampling({ repetitionPenalty: 1.1 });
+    assert.equal(await session.rest(), 'held');
+    assert.deepEqual(fake.log.slice(before), [
+      'schedule 0 [[5,1]]',
+      'tokens {"banned":[2]}',
+      'force 8 9',
+      'sampling {"top_k":5,"temperature":0.7,"min_p":0.1,"penalties":{"repetition":1.1}}',
+    ]);
     session.setSampling({ temperature: -1 });
     await session.next();
     await assert.rejects(session.next(), code('sampling.temperature'));

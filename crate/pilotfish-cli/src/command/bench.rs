@@ -18,6 +18,7 @@ use crate::run::{self, Timing};
 use crate::schedule::Schedule;
 use crate::spread::Spread;
 use crate::units::{bytes, rate, seconds};
+use crate::weight;
 
 /// What prompts are cut from: plain prose, repeated until it is long enough.
 const PROSE: &str = "The harbour wakes before the sun. Nets are carried down the stone steps, gulls argue over the first \
@@ -128,6 +129,8 @@ pub(crate) async fn run(args: &BenchArgs, global: &Global) -> Result<()> {
     let mut options = SessionOptions::new(Prompt::Text(String::new()));
     options.sampling = Sampling { temperature: 0.0, ..mix.sampling.unwrap_or_default() };
     options.adapters.clone_from(&loaded.base_adapters);
+    options.tokens = mix.tokens;
+    options.schedules = weight::schedules(&specs);
     options.normalize = mix.normalize;
     options.filter = mix.filter;
     options.max_tokens = args.r#gen;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use pilotfish::engine::{Prompt, SessionOptions, SessionPlan, Step, Stop};
-use pilotfish::guidance::{MixRule, Sampling, Term};
+use pilotfish::engine::{Prompt, Returns, SessionOptions, SessionPlan, Step, Stop};
+use pilotfish::guidance::{MixRule, Schedule as Points, Term};
 use serde_json::json;
 
 use crate::args::Global;
@@ -16,9 +16,11 @@ use crate::input::PromptArgs;
 use crate::mix::Mix;
 use crate::output;
 use crate::run::{self, Generated};
+use crate::sampling::{SamplingArgs, TokenArgs};
 use crate::schedule::Schedule;
 use crate::spec::{GuideSpec, SliderWrite};
 use crate::units::{bytes, rate, seconds};
+use crate::weight;
 
 /// Flags of `generate`.
 #[derive(Debug, Args)]
@@ -35,6 +37,11 @@ pub(crate) struct GenerateArgs {
     max_tokens: Option<u32>,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    tokens: TokenArgs,
+    /// End the text where this appears; it is not printed. Any number of times.
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
     /// Divide the mix by the sum of all weights.
     #[arg(long)]
     normalize: bool,
@@ -49,43 +56,13 @@ pub(crate) struct GenerateArgs {
     /// Fewer steps are in flight where a write for one of the first steps would come too late.
     #[arg(long = "set", value_name = "STEP:GUIDE=WEIGHT")]
     writes: Vec<SliderWrite>,
+    /// With --json: every step brings the mixed logits of the whole vocabulary (null where a token was left out).
+    #[arg(long)]
+    logits: bool,
     /// Colour tokens by how far the guides moved them.
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "auto",
           default_value = "never")]
     color: Color,
-}
-
-/// How a token is drawn.
-#[derive(Debug, Clone, Default, Args)]
-struct SamplingArgs {
-    /// 0 takes the likeliest token, the lowest id where several are.
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
-    temperature: Option<f32>,
-    /// Keep the so many likeliest tokens; 0 keeps all.
-    #[arg(long, value_name = "N")]
-    top_k: Option<u32>,
-    /// Keep the likeliest tokens that together have this probability.
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    top_p: Option<f32>,
-    /// Keep tokens with at least this part of the likeliest one's probability.
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    min_p: Option<f32>,
-    /// The same seed gives the same text.
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-}
-
-impl SamplingArgs {
-    /// These over `given`.
-    fn over(&self, given: Sampling) -> Sampling {
-        Sampling {
-            temperature: self.temperature.unwrap_or(given.temperature),
-            top_k: self.top_k.unwrap_or(given.top_k),
-            top_p: self.top_p.unwrap_or(given.top_p),
-            min_p: self.min_p.unwrap_or(given.min_p),
-            seed: self.seed.unwrap_or(given.seed),
-        }
-    }
 }
 
 impl GenerateArgs {
@@ -102,6 +79,10 @@ impl GenerateArgs {
         }
         Ok(SessionOptions {
             sampling: self.sampling.over(mix.sampling.unwrap_or_default()),
+            tokens: self.tokens.over(mix.tokens),
+            forced: mix.forced,
+            stop: mix.stop.into_iter().chain(self.stop.iter().cloned()).collect(),
+            returns: if self.logits { Returns::Logits } else { Returns::Report },
             normalize: self.normalize || mix.normalize,
             filter: mix.filter,
             context_length: self.context.or(mix.context_length).unwrap_or(defaults.context_length),
@@ -116,6 +97,10 @@ impl GenerateArgs {
 pub(crate) async fn run(args: &GenerateArgs, global: &Global) -> Result<()> {
     let Asked { mix, guides: specs, adapters } = args.guides.read()?;
     let mut options = args.options(mix)?;
+    if args.logits && !global.json {
+        return Err(CliError::Usage("--logits needs --json, in whose `steps` the logits are given".into()));
+    }
+    options.schedules = weight::schedules(&specs);
     refuse_early(&options, &specs)?;
     let host = Host::open(global).await?;
     let loaded = guides::load(&host, &args.model, &specs, &adapters).await?;
@@ -139,6 +124,7 @@ pub(crate) async fn run(args: &GenerateArgs, global: &Global) -> Result<()> {
     if global.json {
         return output::json(&report(&host, &options, &made));
     }
+    output::text(&made.rest)?;
     output::text("\n")?;
     if !global.quiet {
         if color {
@@ -153,9 +139,12 @@ pub(crate) async fn run(args: &GenerateArgs, global: &Global) -> Result<()> {
 fn refuse_early(options: &SessionOptions, guides: &[GuideSpec]) -> Result<()> {
     // Any vocabulary is smaller than this; the real one is checked by the session.
     options.sampling.validate(u32::MAX)?;
+    options.tokens.validate(u32::MAX)?;
     let weights = std::iter::once(1.0).chain(guides.iter().map(|guide| guide.weight));
     let terms = weights.map(|weight| Term { row: 0, weight }).collect();
-    MixRule { terms, normalize: false, filter: None }.validate(1, u32::MAX)?;
+    let scheduled = |(at, guide): (usize, &GuideSpec)| Points { term: at + 1, points: guide.schedule.clone() };
+    let schedules = guides.iter().enumerate().map(scheduled).filter(|points| !points.points.is_empty()).collect();
+    MixRule { terms, schedules, ..MixRule::default() }.validate(1, u32::MAX)?;
     match &options.prompt {
         Prompt::Ids(ids) if ids.is_empty() => Err(pilotfish::Error::EmptyPrompt { row: "base".into() }.into()),
         _ => Ok(()),
@@ -177,7 +166,7 @@ fn memory(plan: &SessionPlan) -> String {
 
 fn report(host: &Host, options: &SessionOptions, made: &Generated) -> serde_json::Value {
     json!({
-        "text": made.steps.iter().map(|step| step.text.as_str()).collect::<String>(),
+        "text": made.steps.iter().map(|step| step.text.as_str()).chain([made.rest.as_str()]).collect::<String>(),
         "ids": made.steps.iter().map(|step| step.id).collect::<Vec<_>>(),
         "stop": made.stop,
         "guides": options.guides.iter().map(|guide| guide.name.as_str()).collect::<Vec<_>>(),
@@ -197,6 +186,7 @@ fn summary(made: &Generated) -> String {
         Some(Stop::Length) => "as many as asked for",
         Some(Stop::Context) => "the context is full",
         Some(Stop::Stopped) => "stopped",
+        Some(Stop::StopString) => "a stop string came",
         None => "nothing was to be made",
     };
     let speed = |rate_of: Option<f64>| rate_of.map_or(String::new(), |value| format!(" ({} tok/s)", rate(value)));
@@ -216,6 +206,7 @@ fn summary(made: &Generated) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use pilotfish::guidance::Sampling;
 
     use super::*;
 

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Give the log-probability of each token of a text.
     Score(score::ScoreArgs),
     /// Continue a prompt, steered by guides.
-    Generate(generate::GenerateArgs),
+    Generate(Box<generate::GenerateArgs>),
     /// Turn a PEFT adapter into a GGUF one.
     ConvertAdapter(convert_adapter::ConvertAdapterArgs),
     /// Put an adapter into a model's weights.

@@ -29,13 +29,14 @@ mod rows;
 mod score;
 mod session;
 mod step;
+mod stop;
 
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
 pub use model::{Model, ModelInfo, Opened, Prompt, open, read_header};
-pub use options::{AdapterUse, Guide, GuideKind, NamedFilter, SessionOptions};
+pub use options::{AdapterUse, Guide, GuideKind, NamedFilter, Returns, SessionOptions};
 pub use plan::{RowInfo, SessionInfo, SessionMemory, SessionPlan};
 pub use rows::{MAX_ROWS, Row, Rows};
 pub use score::{Scores, each_logits, highest, logsumexp, score};

@@ -1,9 +1,12 @@
 //! What a caller asks of a session.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::model::Prompt;
-use crate::guidance::{FilterKind, Sampling};
+use crate::guidance::{FilterKind, Sampling, TokenRules};
+use crate::tokenizer::TokenId;
 
 /// A guided generation, but for the loaded models themselves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,22 @@ pub struct SessionOptions {
     /// Restrict the candidates by one row, before the mix.
     #[serde(default)]
     pub filter: Option<NamedFilter>,
+    /// Weights that change by step, by guide: `(step, weight)`, 1 to 16 points, on straight lines between them. A guide that is
+    /// named here does not use its own weight.
+    #[serde(default)]
+    pub schedules: BTreeMap<String, Vec<(u32, f32)>>,
+    /// Scores, banned tokens, and tokens that alone are allowed; live.
+    #[serde(default)]
+    pub tokens: TokenRules,
+    /// The first tokens, whatever the mix says; at most 256.
+    #[serde(default)]
+    pub forced: Vec<TokenId>,
+    /// Texts that end the generation wherever they appear; neither they nor a part of them is given out.
+    #[serde(default)]
+    pub stop: Vec<String>,
+    /// What each step brings back.
+    #[serde(default, rename = "return")]
+    pub returns: Returns,
     /// Positions per row; 0 is what the prompts and `max_tokens` need. At most what the model was trained for.
     #[serde(default)]
     pub context_length: u32,
@@ -58,12 +77,28 @@ impl SessionOptions {
             sampling: Sampling::default(),
             normalize: false,
             filter: None,
+            schedules: BTreeMap::new(),
+            tokens: TokenRules::default(),
+            forced: Vec::new(),
+            stop: Vec::new(),
+            returns: Returns::default(),
             context_length: 0,
             max_tokens: default_max_tokens(),
             candidates: default_candidates(),
             in_flight: 0,
         }
     }
+}
+
+/// What each step brings back from the GPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Returns {
+    /// The token and its report: some hundred bytes.
+    #[default]
+    Report,
+    /// The mixed logits of the whole vocabulary, too.
+    Logits,
 }
 
 /// A guide: what steers, and how much. In DESIGN's words `(weights, context, weight, transform)`.

@@ -5,8 +5,9 @@ use serde::Serialize;
 use super::model::Model;
 use super::options::{NamedFilter, SessionOptions};
 use super::rows::Rows;
+use super::stop::StopStrings;
 use super::{Engine, Models};
-use crate::guidance::{MixRule, RowFilter, Term};
+use crate::guidance::{MixRule, RowFilter, Schedule, Term, check_forced};
 use crate::ops::stride;
 use crate::{Error, Result};
 
@@ -78,6 +79,9 @@ impl SessionPlan {
         let vocab = in_use().map(Model::vocab).min().unwrap_or_default();
         let vocab_stride = stride(in_use().map(|model| model.spec.n_vocab).max().unwrap_or_default());
         options.sampling.validate(vocab)?;
+        options.tokens.validate(vocab)?;
+        check_forced(&options.forced, vocab)?;
+        StopStrings::new(&options.stop)?;
         mix_rule(&rows, options)?.validate(rows.rows.len(), vocab)?;
         let mut memory = SessionMemory {
             activations: u64::from(vocab_stride) * 4 * rows.rows.len() as u64,
@@ -124,5 +128,24 @@ pub(super) fn mix_rule(rows: &Rows, options: &SessionOptions) -> Result<MixRule>
             kind: *kind,
         }),
     };
-    Ok(MixRule { terms, normalize: options.normalize, filter })
+    let mut schedules = Vec::new();
+    for (name, points) in &options.schedules {
+        let guide = options.guides.iter().position(|guide| guide.name == *name);
+        schedules.extend(rows.schedules(guide.ok_or_else(|| Error::ScheduleGuide { name: name.clone() })?, points));
+    }
+    Ok(MixRule { terms, normalize: options.normalize, filter, schedules })
+}
+
+impl Rows {
+    /// The term of each of a guide's rows, with its sign. The base's term comes first.
+    pub(super) fn terms(&self, guide: usize) -> impl Iterator<Item = (usize, f32)> {
+        let first = 1 + self.guides[..guide].iter().map(|guide| guide.terms.len()).sum::<usize>();
+        self.guides[guide].terms.iter().enumerate().map(move |(at, (_, sign))| (first + at, *sign))
+    }
+
+    /// A guide's schedule as its terms have it.
+    pub(super) fn schedules(&self, guide: usize, points: &[(u32, f32)]) -> impl Iterator<Item = Schedule> {
+        let signed = move |sign: f32| points.iter().map(|(step, weight)| (*step, sign * weight)).collect();
+        self.terms(guide).map(move |(term, sign)| Schedule { term, points: signed(sign) })
+    }
 }

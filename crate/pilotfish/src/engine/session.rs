@@ -10,17 +10,18 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use super::model::Model;
-use super::options::{AdapterUse, SessionOptions};
+use super::options::{AdapterUse, Returns, SessionOptions};
 use super::plan::{RowInfo, SessionInfo, SessionPlan, mix_rule};
 use super::rows::Rows;
 use super::step::{Candidate, LogProbs, Step, Stop};
+use super::stop::StopStrings;
 use super::{Engine, Models};
 use crate::adapter::Adapter;
 use crate::gpu::{Binding, Gpu, Readback, StepShape, Usage, record};
-use crate::guidance::{Mixer, MixerPlan, Sampling, Telemetry};
+use crate::guidance::{Mixer, MixerPlan, Sampling, Telemetry, TokenRules};
 use crate::model::{BatchToken, Forward, ForwardPlan, Logits, RowAdapter, RowAdapters, batch_words};
 use crate::ops::attend;
-use crate::tokenizer::{StreamDecoder, Tokenizer};
+use crate::tokenizer::{StreamDecoder, TokenId, Tokenizer};
 use crate::{Error, Result};
 
 /// The most steps in flight.
@@ -51,7 +52,10 @@ pub struct Session {
     sets: Vec<Set>,
     mixer: Mixer,
     decoder: StreamDecoder<SharedTokenizer>,
+    stops: StopStrings,
     readbacks: Vec<Readback>,
+    /// Of the mixed logits, if they are asked for.
+    logits: Vec<Readback>,
     flights: VecDeque<u32>,
     /// Steps submitted, which is also how far every row's position has moved.
     submitted: u32,
@@ -128,7 +132,7 @@ impl Session {
             sets.push(Set { model: *index, forward, adapters, rows: sizes.rows });
         }
 
-        let mixer = Mixer::new(
+        let mut mixer = Mixer::new(
             &gpu,
             &MixerPlan {
                 vocab,
@@ -137,6 +141,10 @@ impl Session {
                 rows: rows.rows.len(),
                 rule: &rule,
                 sampling: &options.sampling,
+                tokens: &options.tokens,
+                prompt: &rows.rows[0].ids,
+                ends: models.base.tokenizer.ends(),
+                steps: options.max_tokens.min(context),
                 report: std::iter::once(0).chain(rows.guides.iter().map(|guide| guide.terms[0].0)).collect(),
                 candidates: options.candidates.min(vocab),
                 batches: &batches,
@@ -144,8 +152,12 @@ impl Session {
                 slots: MAX_IN_FLIGHT,
             },
         )?;
+        mixer.force(&gpu, 0, &options.forced)?;
         let readbacks =
             (0..MAX_IN_FLIGHT).map(|_| gpu.readback("telemetry", mixer.slot_bytes())).collect::<Result<_, _>>()?;
+        let logits_kept = if options.returns == Returns::Logits { MAX_IN_FLIGHT } else { 0 };
+        let z_bytes = 4 * u64::from(vocab);
+        let z_readbacks = (0..logits_kept).map(|_| gpu.readback("mixed logits", z_bytes)).collect::<Result<_, _>>()?;
         gpu.flush().await?;
 
         let info = SessionInfo {
@@ -167,6 +179,7 @@ impl Session {
         let software = gpu.info().software;
         let mut session = Self {
             decoder: StreamDecoder::new(SharedTokenizer(Rc::clone(models.base))),
+            stops: StopStrings::new(&options.stop)?,
             longest_prompt: rows.rows.iter().map(|row| row.ids.len()).max().unwrap_or_default() as u32,
             gpu,
             base: Rc::clone(models.base),
@@ -175,6 +188,7 @@ impl Session {
             sets,
             mixer,
             readbacks,
+            logits: z_readbacks,
             flights: VecDeque::new(),
             submitted: 0,
             taken: 0,
@@ -199,15 +213,12 @@ impl Session {
         &self.info
     }
 
-    /// Sets a guide's weight. Acts on the next submitted step: within [`SessionOptions::in_flight`] tokens.
+    /// Sets a guide's weight, and ends its schedule. Acts on the next submitted step: within [`SessionOptions::in_flight`]
+    /// tokens.
     pub fn set_weight(&mut self, guide: usize, weight: f32) -> Result<()> {
-        let given = self.rows.guides.len();
-        let terms = &self.rows.guides.get(guide).ok_or(Error::Guide { index: guide, given })?.terms;
-        let first = 1 + self.rows.guides[..guide].iter().map(|guide| guide.terms.len()).sum::<usize>();
-        for (at, (_, sign)) in terms.iter().enumerate() {
-            self.mixer.set_weight(&self.gpu, first + at, sign * weight)?;
-        }
-        Ok(())
+        self.check_guide(guide)?;
+        let weights: Vec<(usize, f32)> = self.rows.terms(guide).map(|(term, sign)| (term, sign * weight)).collect();
+        Ok(self.mixer.set_weights(&self.gpu, &weights)?)
     }
 
     /// Sets the share of adapter `at` among those of a guide (`None`: of the base). Acts on the next submitted step, and on what
@@ -222,10 +233,7 @@ impl Session {
     }
 
     fn set_adapter(&mut self, guide: Option<usize>, at: usize, change: impl Fn(&mut AdapterUse)) -> Result<()> {
-        let given = self.rows.guides.len();
-        if let Some(index) = guide.filter(|index| *index >= given) {
-            return Err(Error::Guide { index, given });
-        }
+        guide.map_or(Ok(()), |guide| self.check_guide(guide))?;
         for set in &self.sets {
             let rows = self.rows.rows.iter_mut().filter(|row| row.model == set.model);
             for (place, row) in rows.enumerate().filter(|(_, row)| row.owner == guide && row.model == set.model) {
@@ -249,7 +257,38 @@ impl Session {
         Ok(())
     }
 
-    /// Sets temperature, filters and seed. Acts on the next submitted step.
+    /// Gives a guide a schedule, as in [`SessionOptions::schedules`]; steps count from the session's first. Acts on the next
+    /// submitted step.
+    pub fn set_schedule(&mut self, guide: usize, points: &[(u32, f32)]) -> Result<()> {
+        self.check_guide(guide)?;
+        let schedules: Vec<_> = self.rows.schedules(guide, points).collect();
+        Ok(self.mixer.set_schedules(&self.gpu, &schedules)?)
+    }
+
+    fn check_guide(&self, guide: usize) -> Result<()> {
+        let given = self.rows.guides.len();
+        if guide < given { Ok(()) } else { Err(Error::Guide { index: guide, given }) }
+    }
+
+    /// Sets scores, bans and the allowed set. Acts on the next submitted step.
+    pub fn set_tokens(&mut self, tokens: &TokenRules) -> Result<()> {
+        Ok(self.mixer.set_tokens(&self.gpu, tokens)?)
+    }
+
+    /// Gives the tokens of the next submitted steps, at most 256, whatever the mix says; what was given before and is not
+    /// submitted yet is forgotten.
+    pub fn force(&mut self, ids: &[TokenId]) -> Result<()> {
+        Ok(self.mixer.force(&self.gpu, self.submitted, ids)?)
+    }
+
+    /// The text that was held back because it may be the beginning of a stop string, or of a character: for a caller who stops
+    /// while no step is in flight, so that no last step brings it.
+    pub fn rest(&mut self) -> String {
+        let (text, found) = self.stops.push(&self.decoder.finish());
+        if found.is_some() { text } else { text + &self.stops.finish() }
+    }
+
+    /// Sets temperature, filters, penalties and seed. Acts on the next submitted step.
     pub fn set_sampling(&mut self, sampling: &Sampling) -> Result<()> {
         Ok(self.mixer.set_sampling(&self.gpu, sampling)?)
     }
@@ -279,7 +318,10 @@ impl Session {
                 return telemetry.transpose().map_err(Error::from).map(|_| None);
             }
         };
-        let step = self.step(&telemetry);
+        let mut step = self.step(&telemetry);
+        if let Some(readback) = self.logits.get(slot as usize) {
+            readback.take(&self.gpu, |bytes| step.logits = Some(Mixer::logits(bytes))).await?;
+        }
         if step.stop.is_some() {
             self.ended = true;
             self.drain().await?;
@@ -302,6 +344,9 @@ impl Session {
     async fn drain(&mut self) -> Result<()> {
         while let Some(slot) = self.flights.pop_front() {
             self.readbacks[slot as usize].take(&self.gpu, |_| ()).await?;
+            if let Some(logits) = self.logits.get(slot as usize) {
+                logits.take(&self.gpu, |_| ()).await?;
+            }
         }
         Ok(())
     }
@@ -324,8 +369,13 @@ impl Session {
         let readback = &self.readbacks[slot as usize];
         let report = self.mixer.slot_range(self.submitted);
         encoder.copy_buffer_to_buffer(self.mixer.ring(), report.start, &readback.buffer, 0, report.end - report.start);
+        if let Some(logits) = self.logits.get(slot as usize) {
+            let (scratch, z) = self.mixer.z();
+            encoder.copy_buffer_to_buffer(scratch, z.start, &logits.buffer, 0, z.end - z.start);
+        }
         self.gpu.submit(encoder);
         readback.start();
+        self.logits.get(slot as usize).into_iter().for_each(Readback::start);
         self.flights.push_back(slot);
         self.submitted += 1;
     }
@@ -337,7 +387,7 @@ impl Session {
         self.taken += 1;
         let end = tokenizer.is_end(id);
         let last = self.flights.is_empty();
-        let stop = if end {
+        let mut stop = if end {
             Some(Stop::End)
         } else if self.stop_asked {
             Some(Stop::Stopped)
@@ -348,7 +398,15 @@ impl Session {
         if stop.is_some() {
             text += &self.decoder.finish();
         }
-        let log_probs = |mix: f32, rows: &[f32]| LogProbs { base: rows[0], mix, guides: rows[1..].to_vec() };
+        let (mut text, found) = self.stops.push(&text);
+        let stop_string = found.map(str::to_owned);
+        if stop_string.is_some() {
+            stop = Some(Stop::StopString);
+        } else if stop.is_some() {
+            text += &self.stops.finish();
+        }
+        let log_probs =
+            |mix: f32, sampled: f32, rows: &[f32]| LogProbs { base: rows[0], mix, sampled, guides: rows[1..].to_vec() };
         let mut term = 1;
         let weights = self
             .rows
@@ -365,7 +423,8 @@ impl Session {
             id,
             text,
             stop,
-            log_probs: log_probs(telemetry.mix_log_prob, &telemetry.log_probs),
+            stop_string,
+            log_probs: log_probs(telemetry.mix_log_prob, telemetry.sampled_log_prob, &telemetry.log_probs),
             entropy: telemetry.base_entropy,
             kl: telemetry.kl,
             weights,
@@ -376,9 +435,10 @@ impl Session {
                 .map(|candidate| Candidate {
                     id: candidate.id,
                     text: tokenizer.decode(&[candidate.id]),
-                    log_probs: log_probs(candidate.mix, &candidate.rows),
+                    log_probs: log_probs(candidate.mix, candidate.sampled, &candidate.rows),
                 })
                 .collect(),
+            logits: None,
         }
     }
 

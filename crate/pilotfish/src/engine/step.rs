@@ -16,6 +16,8 @@ pub enum Stop {
     Context,
     /// The caller stopped it.
     Stopped,
+    /// A stop string appeared: [`Step::stop_string`] says which.
+    StopString,
 }
 
 /// One token and what it was made of. Log-probabilities are natural.
@@ -25,22 +27,30 @@ pub struct Step {
     pub index: u32,
     /// The token.
     pub id: TokenId,
-    /// What it adds to the text; empty while a character is unfinished, or for a token that is no text.
+    /// What it adds to the text; empty while a character is unfinished, while the text may be the beginning of a stop string,
+    /// or for a token that is no text.
     pub text: String,
     /// Set on the last step.
     pub stop: Option<Stop>,
+    /// The stop string that ended the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_string: Option<String>,
     /// Of the token, under each.
     pub log_probs: LogProbs,
     /// Of the base's distribution, in nats.
     pub entropy: f32,
-    /// KL(mix || base), in nats.
+    /// KL(mix || base), in nats, both at temperature 1: what guides, scores, penalties and masks did, without the temperature.
     pub kl: f32,
-    /// The guides' weights that this token was made with.
+    /// The guides' weights that this token was made with, as their schedules had them.
     pub weights: Vec<f32>,
     /// The temperature that it was made with.
     pub temperature: f32,
     /// The likeliest tokens under the mix.
     pub candidates: Vec<Candidate>,
+    /// z of every token that is mixed, -inf (in JSON null) where it was left out; only if [`super::Returns::Logits`] was
+    /// asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logits: Option<Vec<f32>>,
 }
 
 /// The log-probability of one token under each distribution.
@@ -48,8 +58,11 @@ pub struct Step {
 pub struct LogProbs {
     /// The base alone.
     pub base: f32,
-    /// What was drawn from, before top-k, top-p and min-p.
+    /// The mix at temperature 1, like the others: `mix - base` is what guides, scores and penalties did.
     pub mix: f32,
+    /// The mix at its temperature, which is what was drawn from, before typical-p, top-k, top-p and min-p. At temperature 0,
+    /// where nothing is drawn, the same as `mix`.
+    pub sampled: f32,
     /// Each guide alone (a context guide: the base under its context).
     pub guides: Vec<f32>,
 }

@@ -1,7 +1,10 @@
 //! Whole steps on the GPU against their twin: the same token, the same report, step after step.
 
 use super::twin::Step;
-use super::{FilterKind, MixError, MixRule, Mixer, MixerPlan, RowFilter, Sampling, Telemetry, Term};
+use super::{
+    FilterKind, MixError, MixRule, Mixer, MixerPlan, Penalties, RowFilter, Sampling, Schedule, Telemetry, Term,
+    TokenRules,
+};
 use crate::gpu::{Gpu, GpuError, StepShape, record};
 use crate::ops::grid::{Case, Comparison};
 use crate::ops::mixing::Spread;
@@ -18,16 +21,44 @@ struct Setup {
     kind: Kind,
     rule: MixRule,
     sampling: Sampling,
+    tokens: TokenRules,
+    prompt: Vec<u32>,
+    ends: Vec<u32>,
+    forced: (u32, Vec<u32>),
     steps: u32,
     spread: Spread,
 }
 
 impl Setup {
     fn name(&self) -> String {
-        let Self { vocab, rows, kind, rule, sampling, steps, spread } = self;
+        let Self { vocab, rows, kind, rule, sampling, tokens, forced, steps, spread, .. } = self;
+        let mut more = String::new();
+        if sampling.typical_p != 1.0 {
+            more += &format!("/typical={}", sampling.typical_p);
+        }
+        if sampling.penalties != Penalties::default() {
+            let Penalties { repetition, presence, frequency, no_repeat_ngram, last_n, prompt } = sampling.penalties;
+            more += &format!(
+                "/repetition={repetition}/presence={presence}/frequency={frequency}/ngram={no_repeat_ngram}/last={last_n}/prompt={prompt}"
+            );
+        }
+        if !tokens.is_empty() {
+            let TokenRules { scores, banned, allowed } = tokens;
+            let allowed = allowed.as_ref().map_or(*vocab, Vec::len);
+            more += &format!("/scores={}/banned={}/allowed={allowed}", scores.len(), banned.len());
+        }
+        if sampling.first_end() != 0 {
+            more += &format!("/first_end={}", sampling.first_end());
+        }
+        if !forced.1.is_empty() {
+            more += &format!("/forced={}", forced.1.len());
+        }
+        if !rule.schedules.is_empty() {
+            more += &format!("/schedules={}", rule.schedules.len());
+        }
         let filter = rule.filter.map_or("none".to_owned(), |filter| format!("{:?}", filter.kind).replace(' ', ""));
         format!(
-            "mixer/vocab={vocab}/rows={rows}/kind={kind:?}/normalize={}/filter={filter}/T={}/k={}/p={}/min_p={}/steps={steps}/{spread:?}",
+            "mixer/vocab={vocab}/rows={rows}/kind={kind:?}/normalize={}/filter={filter}/T={}/k={}/p={}/min_p={}{more}/steps={steps}/{spread:?}",
             rule.normalize, sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p
         )
     }
@@ -39,10 +70,24 @@ impl Setup {
     fn said_by_twin(&self, rows: &[Vec<f32>]) -> Vec<Result<Telemetry, MixError>> {
         let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
         let report: Vec<usize> = (0..self.rows).collect();
+        let mut said = Vec::new();
         (0..self.steps)
             .map(|step| {
-                let (rule, sampling) = (&self.rule, &self.sampling);
-                Step { rule, sampling, report: &report, candidates: 10, step }.run(&rows)
+                let forced = step.checked_sub(self.forced.0).and_then(|at| self.forced.1.get(at as usize));
+                let reported = Step {
+                    report: &report,
+                    candidates: 10,
+                    prompt: &self.prompt,
+                    said: &said,
+                    tokens: &self.tokens,
+                    ends: &self.ends,
+                    forced: forced.copied(),
+                    ..Step::new(&self.rule, &self.sampling, step)
+                }
+                .run(&rows);
+                // As `finish`, which says the first token where nothing is left.
+                said.push(reported.as_ref().map_or(0, |reported| reported.token));
+                reported
             })
             .collect()
     }
@@ -59,7 +104,7 @@ impl Setup {
         batches[..12].copy_from_slice(&[2, 2, 1, 0, 9, 0, 4, 0, 9, 1, 4, 0]);
         batches[64..].copy_from_slice(&[1, 1, 1, 0, 9, 0, 4, 0]);
         let batches = gpu.storage_of("batches", &batches)?;
-        let mixer = Mixer::spread(
+        let mut mixer = Mixer::spread(
             gpu,
             &MixerPlan {
                 vocab: self.vocab as u32,
@@ -68,6 +113,10 @@ impl Setup {
                 rows: self.rows,
                 rule: &self.rule,
                 sampling: &self.sampling,
+                tokens: &self.tokens,
+                prompt: &self.prompt,
+                ends: &self.ends,
+                steps: self.steps,
                 report: (0..self.rows).collect(),
                 candidates: 10,
                 batches: &batches,
@@ -76,6 +125,7 @@ impl Setup {
             },
             self.spread,
         )?;
+        mixer.force(gpu, self.forced.0, &self.forced.1)?;
         for _ in 0..self.steps {
             step(gpu, &mixer);
         }
@@ -123,15 +173,18 @@ fn compare(got: &[Result<Telemetry, MixError>], want: &[Result<Telemetry, MixErr
         };
         same(got.step == want.step, &mut pairs);
         same(got.token == want.token, &mut pairs);
-        same(got.weights == want.weights && got.temperature == want.temperature, &mut pairs);
+        same(got.weights.len() == want.weights.len() && got.temperature == want.temperature, &mut pairs);
+        pairs.extend(got.weights.iter().copied().zip(want.weights.iter().copied()));
         same(got.candidates.len() == want.candidates.len(), &mut pairs);
         pairs.push((far(got.mix_log_prob), far(want.mix_log_prob)));
+        pairs.push((far(got.sampled_log_prob), far(want.sampled_log_prob)));
         pairs.push((got.base_entropy, want.base_entropy));
         pairs.push((got.kl.min(1e3), want.kl.min(1e3)));
         pairs.extend(got.log_probs.iter().zip(&want.log_probs).map(|(got, want)| (far(*got), far(*want))));
         for (got, want) in got.candidates.iter().zip(&want.candidates) {
             same(got.id == want.id, &mut pairs);
             pairs.push((far(got.mix), far(want.mix)));
+            pairs.push((far(got.sampled), far(want.sampled)));
             pairs.extend(got.rows.iter().zip(&want.rows).map(|(got, want)| (far(*got), far(*want))));
         }
     }
@@ -159,6 +212,10 @@ pub(crate) fn cases() -> Vec<Case> {
         kind: Kind::Random,
         rule: rule(rows),
         sampling: warm,
+        tokens: TokenRules::default(),
+        prompt: Vec::new(),
+        ends: Vec::new(),
+        forced: (0, Vec::new()),
         steps: 4,
         spread: Spread::Narrow,
     };
@@ -214,7 +271,96 @@ pub(crate) fn cases() -> Vec<Case> {
     // Long runs: token for token.
     setups.push(Setup { steps: 1000, ..plain(1000, 3) });
     setups.push(Setup { steps: 500, sampling: samplings[7], ..plain(1000, 3) });
+    setups.extend(typical_setups(&plain(1000, 2)));
+    setups.extend(edited_setups(&plain(1000, 2)));
+    setups.extend(scheduled_setups(&plain(257, 3)));
     setups.into_iter().map(Setup::case).collect()
+}
+
+/// Typical-p alone and before the other filters.
+fn typical_setups(plain: &Setup) -> Vec<Setup> {
+    let warm = plain.sampling;
+    let samplings = [
+        Sampling { typical_p: 0.2, ..warm },
+        Sampling { typical_p: 0.9, ..warm },
+        Sampling { typical_p: 0.5, top_k: 20, ..warm },
+        Sampling { temperature: 1.7, typical_p: 0.8, top_k: 100, top_p: 0.7, min_p: 0.02, ..warm },
+        Sampling { typical_p: 0.6, top_p: 0.8, ..warm },
+    ];
+    let kinds = [Kind::Random, Kind::Ties, Kind::Equal, Kind::Holes];
+    let setup = |kind| samplings.map(|sampling| Setup { kind, sampling, ..plain.clone() });
+    let mut setups: Vec<Setup> = kinds.into_iter().flat_map(setup).collect();
+    setups.push(Setup { sampling: samplings[3], spread: Spread::Wide, vocab: 49_152, ..plain.clone() });
+    setups
+}
+
+/// Scores, bans, allowed sets, penalties, late ends, forced tokens: each, and all together. Few tokens and many steps, so that
+/// tokens are said again.
+fn edited_setups(plain: &Setup) -> Vec<Setup> {
+    let none = Penalties::default();
+    let warm = Sampling { temperature: 0.6, ..plain.sampling };
+    let few = Setup { vocab: 40, steps: 40, sampling: warm, prompt: vec![3, 5, 3, 900, 7, 3, 5], ..plain.clone() };
+    let mut setups = Vec::new();
+    for penalties in [
+        Penalties { repetition: 1.3, ..none },
+        Penalties { repetition: 0.7, last_n: 5, ..none },
+        Penalties { presence: 0.8, prompt: true, ..none },
+        Penalties { frequency: 0.4, ..none },
+        Penalties { frequency: -0.3, presence: 1.5, repetition: 1.1, last_n: 9, prompt: true, ..none },
+        Penalties { no_repeat_ngram: 2, ..none },
+        Penalties { no_repeat_ngram: 3, prompt: true, last_n: 30, ..none },
+        Penalties { no_repeat_ngram: 2, repetition: 1.2, last_n: 12, ..none },
+    ] {
+        for temperature in [0.0, 0.6] {
+            setups.push(Setup { sampling: Sampling { temperature, penalties, ..warm }, ..few.clone() });
+        }
+    }
+    let scores: std::collections::BTreeMap<u32, f32> = [(0, 3.0), (7, -2.0), (39, 4.5)].into();
+    for tokens in [
+        TokenRules { scores: scores.clone(), ..TokenRules::default() },
+        TokenRules { banned: (0..20).collect(), ..TokenRules::default() },
+        TokenRules { allowed: Some(vec![2, 39, 11]), ..TokenRules::default() },
+        TokenRules { scores, banned: vec![39], allowed: Some((0..40).step_by(3).collect()) },
+    ] {
+        setups.push(Setup { tokens: tokens.clone(), ..few.clone() });
+        let penalties = Penalties { repetition: 1.2, frequency: 0.2, ..none };
+        let filtered = Sampling { top_k: 6, top_p: 0.9, typical_p: 0.95, min_p: 0.01, penalties, ..warm };
+        setups.push(Setup { tokens, sampling: filtered, ..few.clone() });
+    }
+    let ends: Vec<u32> = (0..30).collect();
+    setups.push(Setup { ends: ends.clone(), sampling: Sampling { min_tokens: 20, ..warm }, ..few.clone() });
+    setups.push(Setup { ends: ends.clone(), sampling: Sampling { ignore_eos: true, ..warm }, ..few.clone() });
+    // The forced tokens are banned, are ends, and are ruled out by the rows: they are said all the same.
+    let forced = (3, (0..12).collect());
+    let tokens = TokenRules { banned: (0..6).collect(), ..TokenRules::default() };
+    let penalties = Penalties { no_repeat_ngram: 2, repetition: 1.5, prompt: true, ..none };
+    let sampling = Sampling { ignore_eos: true, penalties, top_p: 0.9, ..warm };
+    setups.push(Setup { forced: forced.clone(), ..few.clone() });
+    setups.push(Setup { kind: Kind::Holes, forced, tokens, sampling, ends, ..few.clone() });
+    // Wide, and a vocabulary that takes many workgroups.
+    let penalties = Penalties { repetition: 1.4, presence: 0.5, no_repeat_ngram: 2, prompt: true, ..none };
+    let sampling = Sampling { top_k: 8, penalties, ..warm };
+    let wide = Setup { spread: Spread::Wide, vocab: 49_152, steps: 12, sampling, ..few.clone() };
+    setups.push(wide);
+    // A mask that meets a filter and leaves nothing is told, and the next step goes on.
+    let filter = Some(RowFilter { row: 0, kind: FilterKind::TopK { k: 1 } });
+    let tokens = TokenRules { allowed: Some(vec![0]), ..TokenRules::default() };
+    setups.push(Setup { tokens, rule: MixRule { filter, ..rule(2) }, ..few });
+    setups
+}
+
+/// Weights by step, with and without `normalize`, beside constant ones.
+fn scheduled_setups(plain: &Setup) -> Vec<Setup> {
+    let schedules = vec![
+        Schedule { term: 1, points: vec![(2, 0.0), (9, 2.0), (10, -1.0)] },
+        Schedule { term: 2, points: vec![(0, 0.0), (12, 1.5)] },
+    ];
+    let penalties = Penalties { repetition: 1.2, ..Penalties::default() };
+    let one = MixRule { schedules: schedules[1..].to_vec(), normalize: true, ..rule(3) };
+    vec![
+        Setup { steps: 16, rule: MixRule { schedules, ..rule(3) }, ..plain.clone() },
+        Setup { steps: 16, rule: one, sampling: Sampling { penalties, ..plain.sampling }, ..plain.clone() },
+    ]
 }
 
 #[cfg(test)]
@@ -227,10 +373,11 @@ mod tests {
         let rows = rows_of(40, 2, Kind::Random);
         let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
         let rule = rule(2);
-        for sampling in
-            [Sampling::default(), Sampling { temperature: 3.0, top_k: 12, top_p: 0.95, min_p: 0.02, seed: 5 }]
-        {
-            let step = |step| Step { rule: &rule, sampling: &sampling, report: &[0, 1], candidates: 40, step };
+        for sampling in [
+            Sampling::default(),
+            Sampling { temperature: 3.0, top_k: 12, top_p: 0.95, min_p: 0.02, seed: 5, ..Sampling::default() },
+        ] {
+            let step = |step| Step { report: &[0, 1], candidates: 40, ..Step::new(&rule, &sampling, step) };
             let z = step(0).mixed(&rows);
             let kept = step(0).kept(&z);
             let weights: Vec<f64> = z
@@ -274,6 +421,10 @@ mod tests {
             kind: Kind::Random,
             rule: rule(2),
             sampling: Sampling::default(),
+            tokens: TokenRules::default(),
+            prompt: Vec::new(),
+            ends: Vec::new(),
+            forced: (0, Vec::new()),
             steps: 8,
             spread: Spread::Narrow,
         };
@@ -287,6 +438,10 @@ mod tests {
             rows: 2,
             rule: &setup.rule,
             sampling: &setup.sampling,
+            tokens: &setup.tokens,
+            prompt: &[],
+            ends: &[],
+            steps: 8,
             report: vec![0, 1],
             candidates: 10,
             batches: &batches,
@@ -294,23 +449,23 @@ mod tests {
             slots: 8,
         };
         let mut mixer = Mixer::new(&gpu, &plan).expect("the plan is sound");
-        let refused = mixer.set_weight(&gpu, 1, f32::NAN).expect_err("NaN is refused");
+        let refused = mixer.set_weights(&gpu, &[(1, f32::NAN)]).expect_err("NaN is refused");
         assert_eq!(refused.code(), "mix.weight");
         let mut rule = setup.rule.clone();
         let sliced: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
         let mut want = Vec::new();
         for at in 0..8u32 {
             if at == 3 {
-                mixer.set_weight(&gpu, 1, -2.0).expect("a weight of either sign");
+                mixer.set_weights(&gpu, &[(1, -2.0)]).expect("a weight of either sign");
                 rule.terms[1].weight = -2.0;
             }
             if at == 6 {
-                mixer.set_weight(&gpu, 1, 0.0).expect("zero leaves the row out");
+                mixer.set_weights(&gpu, &[(1, 0.0)]).expect("zero leaves the row out");
                 rule.terms[1].weight = 0.0;
             }
             step(&gpu, &mixer);
             let (rule, sampling) = (&rule, &setup.sampling);
-            let said = Step { rule, sampling, report: &[0, 1], candidates: 10, step: at }.run(&sliced);
+            let said = Step { report: &[0, 1], candidates: 10, ..Step::new(rule, sampling, at) }.run(&sliced);
             want.push(said.expect("it says something"));
         }
         let ring =

@@ -78,6 +78,67 @@ pub enum MixError {
         /// The ratio.
         found: f32,
     },
+    /// A share out of range.
+    #[error("typical-p is {found}, but it must be above 0 and at most 1 (no limit)")]
+    TypicalP {
+        /// p.
+        found: f32,
+    },
+    /// A penalty out of range.
+    #[error("the {what} is {found}, but it must be {expected}")]
+    Penalty {
+        /// Which.
+        what: &'static str,
+        /// The setting.
+        found: f32,
+        /// The range in words.
+        expected: &'static str,
+    },
+    /// A schedule that cannot be followed.
+    #[error(
+        "the schedule of term {term} has {what}, but it must be 1 to 16 points with ascending steps, one schedule a term"
+    )]
+    Schedule {
+        /// The term.
+        term: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A score that is not a number, or too large.
+    #[error(
+        "the score of token {token} is {found}, but it must be a number between -{most} and {most}; to leave a token out, ban it"
+    )]
+    Score {
+        /// The token.
+        token: u32,
+        /// Its score.
+        found: f32,
+        /// The largest magnitude.
+        most: f32,
+    },
+    /// A token that is not mixed.
+    #[error("{what} names token {found}, but the vocabulary has {vocab} tokens: name one below that")]
+    Token {
+        /// Who names it.
+        what: &'static str,
+        /// The token.
+        found: u32,
+        /// How many there are.
+        vocab: u32,
+    },
+    /// Masks that leave nothing.
+    #[error("the banned and allowed tokens leave none that could be drawn: allow at least one that is not banned")]
+    Mask,
+    /// Too many tokens given ahead.
+    #[error(
+        "{found} tokens were to be forced, but at most {most} can be given ahead: give the rest later, or put them in the prompt"
+    )]
+    Forced {
+        /// How many.
+        found: usize,
+        /// The most.
+        most: usize,
+    },
     /// A row filter's setting out of range.
     #[error("the row filter's {what} is {found}, but it must be {expected}")]
     Filter {
@@ -117,7 +178,9 @@ pub enum MixError {
         rows: Vec<usize>,
     },
     /// The filters and guides left nothing to say.
-    #[error("step {step}: no token is left: the guides rule out all that the row filter keeps; weaken the filter")]
+    #[error(
+        "step {step}: no token is left: the guides, bans and penalties rule out all that the row filter keeps; weaken one of them"
+    )]
     Empty {
         /// The step.
         step: u32,
@@ -137,6 +200,13 @@ impl MixError {
             Self::TopK { .. } => "mix.top_k",
             Self::TopP { .. } => "mix.top_p",
             Self::MinP { .. } => "mix.min_p",
+            Self::TypicalP { .. } => "mix.typical_p",
+            Self::Penalty { .. } => "mix.penalty",
+            Self::Schedule { .. } => "mix.schedule",
+            Self::Score { .. } => "mix.score",
+            Self::Token { .. } => "mix.token",
+            Self::Mask => "mix.mask",
+            Self::Forced { .. } => "mix.forced",
             Self::Filter { .. } => "mix.filter",
             Self::Plan { .. } => "mix.plan",
             Self::Report { .. } => "mix.report",

@@ -1,12 +1,14 @@
 //! The mix on the GPU: planned once, steered live.
 
 use super::rule::check_row;
-use super::{FilterKind, MixError, MixRule, RowFilter, Sampling, TelemetryLayout};
+use super::tokens::check_forced;
+use super::{FilterKind, MixError, MixRule, RowFilter, Sampling, Schedule, TelemetryLayout, TokenRules};
 use crate::gpu::{Dispatch, Gpu};
 use crate::ops::finish::finish;
 use crate::ops::mix::{Mix, RowKeep};
-use crate::ops::mixing::{Controls, MOST, MOST_ROWS, MOST_VOCAB, MixBuffers, MixShape, Mixing, Spread};
+use crate::ops::mixing::{Controls, MASKED, MOST, MOST_ROWS, MOST_VOCAB, MixBuffers, MixShape, Mixing, Spread, edits};
 use crate::ops::pick::pick;
+use crate::ops::prepare::prepare;
 use crate::ops::row_max::row_max;
 use crate::ops::select::{Selection, select};
 
@@ -25,6 +27,14 @@ pub struct MixerPlan<'a> {
     pub rule: &'a MixRule,
     /// How a token is drawn.
     pub sampling: &'a Sampling,
+    /// What is said about single tokens.
+    pub tokens: &'a TokenRules,
+    /// The base's prompt, for penalties that count it.
+    pub prompt: &'a [u32],
+    /// Tokens that end the text.
+    pub ends: &'a [u32],
+    /// Steps whose tokens join the past; of what is drawn later, penalties hear nothing.
+    pub steps: u32,
     /// Rows whose log-probs are reported: the base first, then each guide's; at most 16.
     pub report: Vec<usize>,
     /// How many of the most likely tokens are reported, at most 64.
@@ -45,6 +55,11 @@ pub struct Mixer {
     rows: usize,
     rule: MixRule,
     sampling: Sampling,
+    tokens: TokenRules,
+    /// What is on the GPU of `tokens`; nothing until something was said.
+    scores: Vec<f32>,
+    prompt: Vec<u32>,
+    ends: Vec<u32>,
     dispatches: Dispatches,
     order: Vec<At>,
 }
@@ -52,6 +67,7 @@ pub struct Mixer {
 /// Every dispatch that any setting may need.
 #[derive(Debug)]
 struct Dispatches {
+    prepare: Dispatch,
     row_max: Dispatch,
     row_count: [Dispatch; 4],
     row_mass: [Dispatch; 4],
@@ -60,7 +76,8 @@ struct Dispatches {
     top_k: [Dispatch; 4],
     top_p: [Dispatch; 4],
     top_p_after_top_k: [Dispatch; 4],
-    /// After no selection, top-k, top-p.
+    typical: [Dispatch; 4],
+    /// After no selection by z, top-k, top-p.
     pick: [Dispatch; 3],
     finish: Dispatch,
 }
@@ -68,6 +85,7 @@ struct Dispatches {
 /// The place of a dispatch among [`Dispatches`].
 #[derive(Debug, Clone, Copy)]
 enum At {
+    Prepare,
     RowMax,
     Select(Selection, usize),
     Mix { keep: usize, pick: usize },
@@ -97,6 +115,8 @@ impl Mixer {
             batch_at: plan.batch_offsets.iter().map(|offset| (offset / 16) as u32).collect(),
             groups: 1,
             finish_lanes: 64,
+            prompt: plan.prompt.len() as u32,
+            room: plan.prompt.len() as u32 + plan.steps,
         }
         .spread(spread);
         let buffers = MixBuffers::new(gpu, &shape)?;
@@ -105,6 +125,7 @@ impl Mixer {
             Ok([Mix { keep, pick: false }.dispatch(gpu, &mixing)?, Mix { keep, pick: true }.dispatch(gpu, &mixing)?])
         };
         let dispatches = Dispatches {
+            prepare: prepare(gpu, &mixing)?,
             row_max: row_max(gpu, &mixing)?,
             row_count: select(gpu, &mixing, Selection::RowCount)?,
             row_mass: select(gpu, &mixing, Selection::RowMass)?,
@@ -112,6 +133,7 @@ impl Mixer {
             top_k: select(gpu, &mixing, Selection::TopK)?,
             top_p: select(gpu, &mixing, Selection::TopP)?,
             top_p_after_top_k: select(gpu, &mixing, Selection::TopPAfterTopK)?,
+            typical: select(gpu, &mixing, Selection::Typical)?,
             pick: [
                 pick(gpu, &mixing, None)?,
                 pick(gpu, &mixing, Some(Selection::TopK))?,
@@ -125,13 +147,21 @@ impl Mixer {
             rows: plan.rows,
             rule: plan.rule.clone(),
             sampling: *plan.sampling,
+            tokens: TokenRules::default(),
+            scores: Vec::new(),
+            prompt: plan.prompt.to_vec(),
+            ends: plan.ends.to_vec(),
             dispatches,
             order: Vec::new(),
         };
         for (term, of) in mixer.rule.terms.iter().enumerate() {
             mixer.buffers.set_weight(gpu, term, of.weight);
         }
-        mixer.apply(gpu);
+        for Schedule { term, points } in &mixer.rule.schedules {
+            mixer.buffers.set_schedule(gpu, *term, points);
+        }
+        mixer.buffers.set_past(gpu, &mixer.shape, &mixer.prompt, &mixer.ends);
+        mixer.set_tokens(gpu, plan.tokens)?;
         Ok(mixer)
     }
 
@@ -140,10 +170,56 @@ impl Mixer {
         self.order.iter().map(|at| self.dispatches.at(*at))
     }
 
-    /// Gives a term a new weight: one write of 4 bytes, in force from the next submitted step on.
-    pub fn set_weight(&mut self, gpu: &Gpu, term: usize, weight: f32) -> Result<(), MixError> {
-        self.rule.set_weight(term, weight)?;
-        self.buffers.set_weight(gpu, term, weight);
+    /// Gives terms new weights, all or none: a write of 4 bytes each, in force from the next submitted step on. Their schedules
+    /// end.
+    pub fn set_weights(&mut self, gpu: &Gpu, weights: &[(usize, f32)]) -> Result<(), MixError> {
+        let rule = self.rule.with_weights(weights)?;
+        let before = std::mem::replace(&mut self.rule, rule);
+        for (term, weight) in weights {
+            self.buffers.set_weight(gpu, *term, *weight);
+            if before.schedules.iter().any(|schedule| schedule.term == *term) {
+                self.buffers.set_schedule(gpu, *term, &[]);
+            }
+        }
+        if before.schedules.len() != self.rule.schedules.len() {
+            self.apply(gpu);
+        }
+        Ok(())
+    }
+
+    /// Gives terms schedules, all or none, in force from the next submitted step on.
+    pub fn set_schedules(&mut self, gpu: &Gpu, schedules: &[Schedule]) -> Result<(), MixError> {
+        self.rule = self.rule.with_schedules(schedules)?;
+        for Schedule { term, points } in schedules {
+            self.buffers.set_schedule(gpu, *term, points);
+        }
+        self.apply(gpu);
+        Ok(())
+    }
+
+    /// Changes scores, bans and the allowed set, from the next submitted step on: one write of what differs.
+    pub fn set_tokens(&mut self, gpu: &Gpu, tokens: &TokenRules) -> Result<(), MixError> {
+        tokens.validate(self.shape.vocab)?;
+        if *tokens != self.tokens {
+            let table = tokens.table(self.shape.vocab);
+            let before = |token: usize| self.scores.get(token).copied().unwrap_or(0.0);
+            let differs = |token: &usize| before(*token).to_bits() != table[*token].to_bits();
+            if let Some(first) = (0..table.len()).find(differs) {
+                let last = (0..table.len()).rfind(differs).unwrap_or(first);
+                self.buffers.set_scores(gpu, first as u32, &table[first..=last]);
+            }
+            self.scores = table;
+            self.tokens = tokens.clone();
+        }
+        self.apply(gpu);
+        Ok(())
+    }
+
+    /// Gives the tokens of the steps from `from` on, whatever the mix says; what was given before is forgotten. The mix is
+    /// then that token alone.
+    pub fn force(&mut self, gpu: &Gpu, from: u32, ids: &[u32]) -> Result<(), MixError> {
+        check_forced(ids, self.shape.vocab)?;
+        self.buffers.set_forced(gpu, from, ids);
         Ok(())
     }
 
@@ -165,14 +241,20 @@ impl Mixer {
         Ok(())
     }
 
-    /// Numbers the next step: 0 begins a text anew, and with the same seed makes the same noise.
-    pub fn set_step(&self, gpu: &Gpu, step: u32) {
-        self.buffers.set_step(gpu, step);
+    /// Begins anew after the prompt: the next step is step 0, and with the same seed makes the same noise.
+    pub fn restart(&self, gpu: &Gpu) {
+        self.buffers.set_past(gpu, &self.shape, &self.prompt, &self.ends);
+        self.buffers.set_step(gpu, 0);
     }
 
     /// What is mixed now.
     pub fn rule(&self) -> &MixRule {
         &self.rule
+    }
+
+    /// What is said about single tokens now.
+    pub fn tokens(&self) -> &TokenRules {
+        &self.tokens
     }
 
     /// How tokens are drawn now.
@@ -183,6 +265,20 @@ impl Mixer {
     /// The ring of reports, to copy from.
     pub fn ring(&self) -> &wgpu::Buffer {
         &self.buffers.ring
+    }
+
+    /// The buffer in which a step leaves z, and where: `[vocab]` in f32, to be copied before the next step runs. Read it with
+    /// [`Mixer::logits`].
+    pub fn z(&self) -> (&wgpu::Buffer, std::ops::Range<u64>) {
+        let first = 4 * u64::from(self.shape.z_at());
+        (&self.buffers.work, first..first + 4 * u64::from(self.shape.vocab))
+    }
+
+    /// z from its bytes; -inf where a token was left out.
+    pub fn logits(bytes: &[u8]) -> Vec<f32> {
+        let z = |word: &[u8]| word.iter().rev().fold(0, |all, byte| all << 8 | u32::from(*byte));
+        let shown = |z: f32| if z <= 0.5 * MASKED { f32::NEG_INFINITY } else { z };
+        bytes.chunks_exact(4).map(|word| shown(f32::from_bits(z(word)))).collect()
     }
 
     /// Bytes of one report.
@@ -208,7 +304,7 @@ impl Mixer {
 
     /// Bytes of the mixer's own buffers on the GPU.
     pub fn bytes(&self) -> u64 {
-        [&self.buffers.controls, &self.buffers.work, &self.buffers.radix, &self.buffers.ring]
+        [&self.buffers.controls, &self.buffers.work, &self.buffers.radix, &self.buffers.ring, &self.buffers.past]
             .iter()
             .map(|buffer| buffer.size())
             .sum()
@@ -218,6 +314,10 @@ impl Mixer {
     fn apply(&mut self, gpu: &Gpu) {
         let filter = self.rule.filter;
         let greedy = self.sampling.temperature == 0.0;
+        let penalties = self.sampling.penalties;
+        let ngrams = penalties.no_repeat_ngram != 0;
+        let flag = |holds: bool, bit: u32| if holds { bit } else { 0 };
+        let prepared = penalties.charge() || ngrams || !self.rule.schedules.is_empty();
         self.buffers.set_controls(
             gpu,
             &Controls {
@@ -235,10 +335,26 @@ impl Mixer {
                     FilterKind::TopK { k } => k,
                     FilterKind::TopP { p } => p.to_bits(),
                 }),
-                pad: [0; 5],
+                typical_p: if self.sampling.typical_p == 1.0 { 0.0 } else { self.sampling.typical_p },
+                edits: flag(!self.tokens.is_empty(), edits::SCORES)
+                    | flag(penalties.charge(), edits::PENALTIES)
+                    | flag(ngrams, edits::NGRAMS)
+                    | flag(self.sampling.first_end() != 0, edits::LATE_ENDS),
+                prepared: u32::from(prepared),
+                min_tokens: self.sampling.first_end(),
+                repetition: penalties.repetition,
+                presence: penalties.presence,
+                frequency: penalties.frequency,
+                last_n: penalties.last_n,
+                with_prompt: u32::from(penalties.prompt),
+                ngram: penalties.no_repeat_ngram,
+                pad: [0; 3],
             },
         );
         self.order.clear();
+        if prepared {
+            self.order.push(At::Prepare);
+        }
         let levels = |selection| (0..4).map(move |level| At::Select(selection, level));
         let keep = match filter.map(|filter| filter.kind) {
             None => 0,
@@ -260,6 +376,9 @@ impl Mixer {
         self.order.push(At::Mix { keep, pick: usize::from(!greedy && !filters) });
         if filters {
             let mut last = 0;
+            if self.sampling.typical_p != 1.0 {
+                self.order.extend(levels(Selection::Typical));
+            }
             if self.sampling.top_k != 0 {
                 self.order.extend(levels(Selection::TopK));
                 last = 1;
@@ -277,6 +396,7 @@ impl Mixer {
 impl Dispatches {
     fn at(&self, at: At) -> &Dispatch {
         match at {
+            At::Prepare => &self.prepare,
             At::RowMax => &self.row_max,
             At::Select(selection, level) => match selection {
                 Selection::RowCount => &self.row_count[level],
@@ -284,6 +404,7 @@ impl Dispatches {
                 Selection::TopK => &self.top_k[level],
                 Selection::TopP => &self.top_p[level],
                 Selection::TopPAfterTopK => &self.top_p_after_top_k[level],
+                Selection::Typical => &self.typical[level],
             },
             At::Mix { keep, pick } => &self.mix[keep][pick],
             At::Pick(last) => &self.pick[last],
@@ -316,7 +437,10 @@ impl MixerPlan<'_> {
         for row in &self.report {
             check_row("the report", *row, self.rows)?;
         }
+        let room = self.prompt.len() as u64 + u64::from(self.steps);
+        plan("tokens of prompt and steps", room, "at most 4194304", room <= 1 << 22)?;
         self.rule.validate(self.rows, vocab)?;
+        self.tokens.validate(vocab)?;
         self.sampling.validate(vocab)
     }
 }

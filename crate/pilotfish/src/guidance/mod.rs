@@ -1,21 +1,26 @@
 //! Guides, the mix and sampler settings, and the presets of the field: pure data, and the [`Mixer`] that runs it.
 //!
 //! One abstraction covers the field: each row of logits gets a weight of either sign, a row may say which tokens are allowed at
-//! all, and temperature and filters draw a token from the weighted sum. Nothing here runs a model or knows what a row is made of.
+//! all, scores, penalties and masks touch the weighted sum, and temperature and filters draw a token from it. The order of all
+//! this stands at [`Sampling`]. Nothing here runs a model or knows what a row is made of.
 
 #[cfg(any(test, feature = "grid"))]
 pub(crate) mod cases;
 mod error;
 mod mixer;
+mod penalties;
 mod presets;
 mod rule;
 mod sampling;
 mod telemetry;
+mod tokens;
 pub mod twin;
 
 pub use error::MixError;
 pub use mixer::{Mixer, MixerPlan};
-pub use presets::{context, contrastive, dera, dexperts, genarm, multi_objective, pad, proxy};
-pub use rule::{FilterKind, MixRule, RowFilter, Term};
+pub use penalties::Penalties;
+pub use presets::{context, contrastive, dera, dexperts, genarm, multi_objective, pad, parm, proxy};
+pub use rule::{FilterKind, MixRule, RowFilter, Schedule, Term};
 pub use sampling::Sampling;
 pub use telemetry::{Candidate, Telemetry, TelemetryLayout};
+pub use tokens::{TokenRules, check_forced};

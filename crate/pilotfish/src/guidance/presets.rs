@@ -60,6 +60,13 @@ pub fn pad(base: usize, base_weight: f32, personal: usize, reference: usize, wei
     filtered(base, FilterKind::TopK { k }, rule)
 }
 
+/// Preference-aware ARM (PARM, arXiv 2505.06274, section 3): log `π_base` + (1/β) · log `π_parm`(α), where one reward model
+/// serves all objectives, its adapter conditioned on the preference vector α. To the mix it is one arm of weight 1/β: α is
+/// in the row, not in the rule.
+pub fn parm(base: usize, arm: usize, weight: f32) -> MixRule {
+    genarm(base, &[(arm, weight)])
+}
+
 /// Each preset against its paper's formula, written out over probabilities.
 #[cfg(test)]
 mod tests {
@@ -87,7 +94,8 @@ mod tests {
         let (logits, probs) = rows();
         let rows: Vec<&[f32]> = logits.iter().map(Vec::as_slice).collect();
         rule.validate(rows.len(), VOCAB as u32).expect("a preset is a rule");
-        let step = twin::Step { rule, sampling: &Sampling::default(), report: &[0, 1, 2], candidates: VOCAB, step: 0 };
+        let sampling = Sampling::default();
+        let step = twin::Step { report: &[0, 1, 2], candidates: VOCAB, ..twin::Step::new(rule, &sampling, 0) };
         let said: Telemetry = step.run(&rows).expect("there is something to say");
         let want = normalised((0..VOCAB).map(|id| want(id, &probs)).collect());
         assert_eq!(said.candidates.len(), want.iter().filter(|p| **p > 0.0).count());
@@ -100,6 +108,11 @@ mod tests {
     #[test]
     fn genarm_multiplies_powers() {
         holds(&genarm(0, &[(1, 0.7), (2, -0.3)]), |id, p| p[0][id] * p[1][id].powf(0.7) * p[2][id].powf(-0.3));
+    }
+
+    #[test]
+    fn parm_is_one_arm_for_all_objectives() {
+        holds(&parm(0, 1, 1.0 / 0.8), |id, p| p[0][id] * p[1][id].powf(1.25));
     }
 
     #[test]

@@ -13,12 +13,15 @@ pub struct Candidate {
     pub id: u32,
     /// Its log-prob in the mix.
     pub mix: f32,
+    /// Its log-prob in softmax(z / T).
+    pub sampled: f32,
     /// Its log-prob in each reported row, the base first.
     pub rows: Vec<f32>,
 }
 
-/// How one token came about. The mix here is softmax(z / T) before top-k, top-p and min-p, with T = 1 when the temperature is 0;
-/// what a row filter left out has probability 0. A row's log-probs are over the ids that are mixed.
+/// How one token came about. The mix here is softmax(z): at temperature 1, as the rows are, so that what differs is the work of
+/// guides, scores and penalties and not of the temperature, and before top-k, top-p, min-p and typical-p; what a row filter
+/// or a mask left out has probability 0. A row's log-probs are over the ids that are mixed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Telemetry {
     /// The step, from 0.
@@ -29,11 +32,13 @@ pub struct Telemetry {
     pub log_probs: Vec<f32>,
     /// The token's log-prob in the mix.
     pub mix_log_prob: f32,
+    /// The token's log-prob in softmax(z / T), with T = 1 when the temperature is 0: what was drawn from, before the filters.
+    pub sampled_log_prob: f32,
     /// Entropy of the base, in nats.
     pub base_entropy: f32,
-    /// KL(mix || base), in nats.
+    /// KL(mix || base), in nats; infinite where a token was forced that the base rules out.
     pub kl: f32,
-    /// The weights it was made with, one per term.
+    /// The weights it was made with, one per term, as their schedules had them.
     pub weights: Vec<f32>,
     /// The temperature it was made with.
     pub temperature: f32,
@@ -78,21 +83,30 @@ impl Telemetry {
             return Err(MixError::Empty { step });
         }
         let log_probs = |at: usize| (at..at + rows).map(log_prob).collect();
+        let temperature = float(4);
+        let inv_t = if temperature == 0.0 { 1.0 } else { 1.0 / temperature };
+        let sampled = |at: usize| (log_prob(at) * inv_t + float(8)).min(0.0);
         let first = header + terms + rows;
         Ok(Self {
             step,
             token: words[1],
             log_probs: log_probs(header + terms),
             mix_log_prob: log_prob(7),
+            sampled_log_prob: sampled(7),
             // Rounding can take either a little below its bound.
             base_entropy: float(5).max(0.0),
-            kl: float(6).max(0.0),
+            kl: if float(6) > -0.5 * IMPOSSIBLE { f32::INFINITY } else { float(6).max(0.0) },
             weights: (header..header + terms).map(float).collect(),
-            temperature: float(4),
+            temperature,
             candidates: (0..candidates)
                 .map(|candidate| first + candidate * (rows + 2))
                 .take_while(|at| words[*at] != NO_ID)
-                .map(|at| Candidate { id: words[at], mix: log_prob(at + 1), rows: log_probs(at + 2) })
+                .map(|at| Candidate {
+                    id: words[at],
+                    mix: log_prob(at + 1),
+                    sampled: sampled(at + 1),
+                    rows: log_probs(at + 2),
+                })
                 .collect(),
         })
     }

@@ -1,10 +1,10 @@
 //! A whole step on the CPU: what the [`super::Mixer`] does, said plainly.
 
-use super::{Candidate, FilterKind, MixError, MixRule, Sampling, Telemetry};
+use super::{Candidate, FilterKind, MixError, MixRule, Sampling, Telemetry, TokenRules};
 use crate::ops::elementary::sort_key;
 use crate::ops::mix::Kept;
-use crate::ops::mixing::{MASKED, is_possible, logit};
-use crate::ops::{mix, pick, row_max, select};
+use crate::ops::mixing::{IMPOSSIBLE, MASKED, is_possible, logit};
+use crate::ops::{mix, pick, prepare, row_max, select};
 
 /// One step: settings, and its number.
 #[derive(Debug, Clone, Copy)]
@@ -17,11 +17,41 @@ pub struct Step<'a> {
     pub report: &'a [usize],
     /// How many of the most likely tokens are reported.
     pub candidates: usize,
-    /// Numbers the noise.
+    /// Numbers the noise, and is where schedules stand.
     pub step: u32,
+    /// The base's prompt.
+    pub prompt: &'a [u32],
+    /// What was drawn since.
+    pub said: &'a [u32],
+    /// What is said about single tokens.
+    pub tokens: &'a TokenRules,
+    /// Tokens that end the text.
+    pub ends: &'a [u32],
+    /// The token that is given for this step.
+    pub forced: Option<u32>,
 }
 
-impl Step<'_> {
+/// Nothing is said about any token.
+static NO_RULES: TokenRules =
+    TokenRules { scores: std::collections::BTreeMap::new(), banned: Vec::new(), allowed: None };
+
+impl<'a> Step<'a> {
+    /// Of the base alone in the report, with no past.
+    pub fn new(rule: &'a MixRule, sampling: &'a Sampling, step: u32) -> Self {
+        Self {
+            rule,
+            sampling,
+            report: &[0],
+            candidates: 0,
+            step,
+            prompt: &[],
+            said: &[],
+            tokens: &NO_RULES,
+            ends: &[],
+            forced: None,
+        }
+    }
+
     /// Draws a token from `rows`, one slice of logits for each row, all of one length, and reports.
     pub fn run(&self, rows: &[&[f32]]) -> Result<Telemetry, MixError> {
         let base = rows[self.report[0]];
@@ -37,7 +67,8 @@ impl Step<'_> {
             pick::twin(&z, inv_t, self.sampling.seed, self.step, self.kept(&z))
         };
         let token = token.ok_or(MixError::Empty { step: self.step })?;
-        let mix = log_softmax(&z, inv_t);
+        let mix = log_softmax(&z, 1.0);
+        let sampled = log_softmax(&z, inv_t);
         let reported: Vec<Vec<f64>> = self
             .report
             .iter()
@@ -64,14 +95,20 @@ impl Step<'_> {
             token,
             log_probs: log_probs(token),
             mix_log_prob: mix[token as usize] as f32,
+            sampled_log_prob: sampled[token as usize] as f32,
             base_entropy: expected(&|id| -reported[0][id], &reported[0]) as f32,
             kl: expected(&|id| mix[id] - reported[0][id], &mix).max(0.0) as f32,
-            weights: self.rule.terms.iter().map(|term| term.weight).collect(),
+            weights: self.weights(),
             temperature: self.sampling.temperature,
             candidates: order
                 .iter()
                 .take(self.candidates)
-                .map(|id| Candidate { id: *id, mix: mix[*id as usize] as f32, rows: log_probs(*id) })
+                .map(|id| Candidate {
+                    id: *id,
+                    mix: mix[*id as usize] as f32,
+                    sampled: sampled[*id as usize] as f32,
+                    rows: log_probs(*id),
+                })
                 .collect(),
         })
     }
@@ -89,30 +126,73 @@ impl Step<'_> {
             }
             Kept { row, lowest, lowest_key }
         });
-        let terms: Vec<(&[f32], f32)> = self.rule.terms.iter().map(|term| (rows[term.row], term.weight)).collect();
-        mix::twin(rows[self.report[0]], &terms, self.rule.normalize, kept)
+        let terms: Vec<(&[f32], f32)> = self.rule.terms.iter().map(|term| rows[term.row]).zip(self.weights()).collect();
+        let mut z = mix::twin(rows[self.report[0]], &terms, self.rule.normalize, kept);
+        self.edit(&mut z);
+        z
+    }
+
+    /// Scores, penalties, masks.
+    fn edit(&self, z: &mut [f32]) {
+        let penalties = &self.sampling.penalties;
+        let all = [self.prompt, self.said].concat();
+        let first = if penalties.prompt { 0 } else { self.prompt.len() };
+        let past = prepare::window(&all, first, penalties.last_n);
+        let repeating = prepare::repeating(past, penalties.no_repeat_ngram);
+        let scores = self.tokens.table(z.len() as u32);
+        for (id, z) in (0u32..).zip(z.iter_mut()) {
+            let count = past.iter().filter(|said| **said == id).count();
+            let late_end = self.step < self.sampling.first_end() && self.ends.contains(&id);
+            if *z == MASKED || scores[id as usize] == MASKED || repeating.contains(&id) || late_end {
+                *z = MASKED;
+                continue;
+            }
+            *z += scores[id as usize];
+            if count > 0 {
+                *z = if *z > 0.0 { *z / penalties.repetition } else { *z * penalties.repetition };
+                *z -= count as f32 * penalties.frequency + penalties.presence;
+            }
+            *z = z.clamp(IMPOSSIBLE, -IMPOSSIBLE);
+        }
+        if let Some(forced) = self.forced {
+            z.fill(MASKED);
+            z[forced as usize] = 0.0;
+        }
+    }
+
+    /// The terms' weights at this step.
+    fn weights(&self) -> Vec<f32> {
+        (0..self.rule.terms.len()).map(|term| self.rule.weight(term, self.step)).collect()
     }
 
     /// Whether the sampler's filters keep a z of `z`.
     pub fn kept(&self, z: &[f32]) -> impl Fn(f32) -> bool + use<> {
         let there = || z.iter().copied().filter(|z| *z != MASKED);
         let max = there().fold(MASKED, f32::max);
+        let inv_t = self.sampling.inv_temperature();
+        let mean = select::mean_below(there(), max, inv_t);
+        let typicality = move |z: f32| select::typical_key(z, max, inv_t, mean);
+        let mut least_typical = 0;
+        if self.sampling.typical_p != 1.0 {
+            least_typical = select::mass_key_by(there(), max, inv_t, self.sampling.typical_p, typicality);
+        }
+        let typical = || there().filter(|z| typicality(*z) >= least_typical);
         let mut lowest_key = 0;
         if self.sampling.top_k != 0 {
-            lowest_key = select::count_key(there(), self.sampling.top_k);
+            lowest_key = select::count_key(typical(), self.sampling.top_k);
         }
         if self.sampling.top_p != 1.0 {
-            let left = there().filter(|z| sort_key(*z) >= lowest_key);
-            let key = select::mass_key(left, max, self.sampling.inv_temperature(), self.sampling.top_p);
+            let left = typical().filter(|z| sort_key(*z) >= lowest_key);
+            let key = select::mass_key(left, max, inv_t, self.sampling.top_p);
             lowest_key = lowest_key.max(key);
         }
         let lowest = max + self.sampling.min_p_drop();
-        move |z| z != MASKED && z >= lowest && sort_key(z) >= lowest_key
+        move |z| z != MASKED && z >= lowest && sort_key(z) >= lowest_key && typicality(z) >= least_typical
     }
 
     fn looks_at(&self, row: usize) -> bool {
         self.report.contains(&row)
-            || self.rule.terms.iter().any(|term| term.row == row && term.weight != 0.0)
+            || self.rule.terms.iter().zip(self.weights()).any(|(term, weight)| term.row == row && weight != 0.0)
             || self.rule.filter.is_some_and(|filter| filter.row == row)
     }
 }

@@ -94,6 +94,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(super::matvec::cases::cases());
     cases.extend(super::lora_up::cases::cases());
     cases.extend(super::attend::cases::cases());
+    cases.extend(super::prepare::cases::cases());
     cases.extend(super::row_max::cases::cases());
     cases.extend(super::mix::cases::cases());
     cases.extend(super::select::cases::cases());

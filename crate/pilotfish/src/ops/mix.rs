@@ -34,7 +34,7 @@ impl Mix {
             RowKeep::Selected(selection) => 2 | (selection.flags() & 1) << 2,
         };
         let stage = Stage { flags: keep | u32::from(self.pick) << 3, ..Default::default() };
-        mixing.dispatch(gpu, "mix", stage, &[1, 2, 3, 4], &[], mixing.shape.groups)
+        mixing.dispatch(gpu, "mix", stage, &[1, 2, 3, 4, 7], &[mixing.report()], mixing.shape.groups)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the kernels between the logits and the next token agree on: sizes, live controls, scratch.
 //!
-//! `row_max` and `select` prepare a filter by a row, `mix` makes one distribution of many rows, `select` and `pick` filter and
-//! draw, `finish` feeds the token back and reports. The numbers here are those of `shaders/shared/mix_state.wgsl`.
+//! `prepare` brings up what changes from step to step by itself, `row_max` and `select` prepare a filter by a row, `mix` makes
+//! one distribution of many rows, `select` and `pick` filter and draw, `finish` feeds the token back and reports. The numbers
+//! here are those of `shaders/shared/mix_state.wgsl` and `mix_past.wgsl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -20,14 +21,31 @@ pub const MASKED: f32 = -3.0e38;
 /// What a logit of -inf is read as.
 pub const IMPOSSIBLE: f32 = -1.0e30;
 
+/// Points of a term's schedule, at most.
+pub const MOST_POINTS: usize = 16;
+/// Tokens that can be given ahead.
+pub const MOST_FORCED: usize = 256;
+
 /// Words before the workgroups' records in the scratch; the first is the step's number.
-const RECORDS: u32 = 16;
+const RECORDS: u32 = 32;
 /// Words of a record before its rows.
-const RECORD_HEADER: u32 = 8;
-/// Words of the radix scratch: three selections, each four levels of 256 bins of two words, and four states.
-pub const RADIX_WORDS: u32 = 3 * (4 * 512 + 16);
+const RECORD_HEADER: u32 = 10;
+/// Radix selections: the row filter, top-k, top-p, typical-p.
+const SELECTIONS: u32 = 4;
+/// Words of the radix scratch: for each selection four levels of 256 bins of two words, and four states.
+pub const RADIX_WORDS: u32 = SELECTIONS * (4 * 512 + 16);
 /// The live weights' first word in the controls.
-const WEIGHTS: u32 = 16;
+const WEIGHTS: u32 = 24;
+/// The given tokens' first word: the first step, how many, and the tokens.
+const FORCED: u32 = 40;
+/// The schedules' first word.
+const SCHEDULES: u32 = 300;
+/// Words of a schedule: how many points, then a step and a weight of each.
+const SCHEDULE_WORDS: u32 = 1 + 2 * MOST_POINTS as u32;
+/// Words of the past before the scores.
+const PAST_HEADER: u32 = 4;
+/// The mark of a token that ends the text.
+const ENDS: u32 = 0x8000_0000;
 
 /// The fixed sizes of a mix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +68,10 @@ pub struct MixShape {
     pub groups: u32,
     /// Invocations of `finish`, which is one workgroup.
     pub finish_lanes: u32,
+    /// Tokens of the base's prompt in the past.
+    pub prompt: u32,
+    /// Tokens that the past holds: the prompt, and the steps that are counted.
+    pub room: u32,
 }
 
 /// The shapes of the mixing kernels: on software adapters barriers cost in proportion to invocations, and more than loops.
@@ -92,6 +114,11 @@ impl MixShape {
         self.z_at() + self.vocab
     }
 
+    /// Words of the past: see `shaders/shared/mix_past.wgsl`.
+    fn past_words(&self) -> u32 {
+        PAST_HEADER + 3 * self.vocab + self.room
+    }
+
     /// Words of a ring slot: see `finish`.
     pub fn slot_words(&self) -> u32 {
         let (terms, rows) = (self.terms.len() as u32, self.reported.len() as u32);
@@ -119,7 +146,8 @@ impl MixShape {
             lanes: LANES,
             n_terms: self.terms.len() as u32,
             n_reported: self.reported.len() as u32,
-            pad: [0; 2],
+            prompt: self.prompt,
+            room: self.room,
             terms: list(&self.terms),
             reported: list(&self.reported),
             batch_at: list(&self.batch_at),
@@ -144,7 +172,8 @@ struct Params {
     lanes: u32,
     n_terms: u32,
     n_reported: u32,
-    pad: [u32; 2],
+    prompt: u32,
+    room: u32,
     terms: [u32; MOST],
     reported: [u32; MOST],
     batch_at: [u32; MOST],
@@ -174,8 +203,40 @@ pub struct Controls {
     pub filter_row: u32,
     /// ln(alpha) or p as the bits of a float, or k.
     pub filter_value: u32,
+    /// The share that typical-p keeps, or 0 when it is off.
+    pub typical_p: f32,
+    /// What is done to z, of [`edits`].
+    pub edits: u32,
+    /// 1 if `prepare` runs before the mix.
+    pub prepared: u32,
+    /// Steps before which no end may be drawn.
+    pub min_tokens: u32,
+    /// The repetition penalty.
+    pub repetition: f32,
+    /// The presence penalty.
+    pub presence: f32,
+    /// The frequency penalty.
+    pub frequency: f32,
+    /// Tokens of the past that count; 0 is all.
+    pub last_n: u32,
+    /// 1 if the prompt is part of the past.
+    pub with_prompt: u32,
+    /// No n-gram of this length twice; 0 is off.
+    pub ngram: u32,
     /// Zeros.
-    pub pad: [u32; 5],
+    pub pad: [u32; 3],
+}
+
+/// Bits of [`Controls::edits`].
+pub mod edits {
+    /// Scores are added, and tokens banned.
+    pub const SCORES: u32 = 1;
+    /// Repetition, presence, frequency.
+    pub const PENALTIES: u32 = 2;
+    /// Tokens that would repeat an n-gram are left out.
+    pub const NGRAMS: u32 = 4;
+    /// Ends are left out before `min_tokens`.
+    pub const LATE_ENDS: u32 = 8;
 }
 
 /// The buffers of a mix.
@@ -189,6 +250,8 @@ pub struct MixBuffers {
     pub radix: wgpu::Buffer,
     /// What the last steps reported, `slots` times `slot_words`.
     pub ring: wgpu::Buffer,
+    /// Scores, counts, marks, and the tokens so far.
+    pub past: wgpu::Buffer,
 }
 
 impl MixBuffers {
@@ -196,10 +259,11 @@ impl MixBuffers {
     pub fn new(gpu: &Gpu, shape: &MixShape) -> Result<Self, GpuError> {
         let make = |label, words: u32| gpu.buffer(label, 4 * u64::from(words), Usage::Storage);
         Ok(Self {
-            controls: make("mix controls", WEIGHTS + MOST as u32)?,
+            controls: make("mix controls", SCHEDULES + SCHEDULE_WORDS * MOST as u32)?,
             work: make("mix scratch", shape.work_words())?,
             radix: make("mix radix", RADIX_WORDS)?,
             ring: make("telemetry ring", shape.slots * shape.slot_words())?,
+            past: make("past", shape.past_words())?,
         })
     }
 
@@ -211,6 +275,36 @@ impl MixBuffers {
     /// Writes one term's weight: 4 bytes.
     pub fn set_weight(&self, gpu: &Gpu, term: usize, weight: f32) {
         gpu.write(&self.controls, 4 * (u64::from(WEIGHTS) + term as u64), &[weight]);
+    }
+
+    /// Gives a term a schedule: steps, ascending, and weights, at most [`MOST_POINTS`]. None takes it away.
+    pub fn set_schedule(&self, gpu: &Gpu, term: usize, points: &[(u32, f32)]) {
+        let mut words = vec![points.len() as u32];
+        words.extend(points.iter().flat_map(|(step, weight)| [*step, weight.to_bits()]));
+        gpu.write(&self.controls, 4 * u64::from(SCHEDULES + SCHEDULE_WORDS * term as u32), &words);
+    }
+
+    /// Gives the tokens of the steps from `from` on, at most [`MOST_FORCED`].
+    pub fn set_forced(&self, gpu: &Gpu, from: u32, ids: &[u32]) {
+        let words = [&[from, ids.len() as u32], ids].concat();
+        gpu.write(&self.controls, 4 * u64::from(FORCED), &words);
+    }
+
+    /// Writes scores from the token `first` on.
+    pub fn set_scores(&self, gpu: &Gpu, first: u32, scores: &[f32]) {
+        gpu.write(&self.past, 4 * u64::from(PAST_HEADER + first), scores);
+    }
+
+    /// Puts the prompt into the past, forgets what was counted, and marks the ends.
+    pub fn set_past(&self, gpu: &Gpu, shape: &MixShape, prompt: &[u32], ends: &[u32]) {
+        let vocab = shape.vocab;
+        let mut words = vec![0; 2 * vocab as usize];
+        for end in ends.iter().filter(|end| **end < vocab) {
+            words[(vocab + end) as usize] = ENDS;
+        }
+        words.extend_from_slice(prompt);
+        gpu.write(&self.past, 0, &[0u32; PAST_HEADER as usize]);
+        gpu.write(&self.past, 4 * u64::from(PAST_HEADER + vocab), &words);
     }
 
     /// Sets the number of the next step, which numbers the noise and the ring slots.
@@ -241,6 +335,11 @@ pub(super) struct Stage {
 }
 
 impl Mixing<'_> {
+    /// The constant of kernels that hold a value of each reported row in workgroup memory.
+    pub(super) fn report(&self) -> (&'static str, u32) {
+        ("REPORT", self.shape.reported.len() as u32)
+    }
+
     /// A dispatch of `kernel` with its parameters at binding 0 and `bound` of the others.
     pub(super) fn dispatch(
         &self,
@@ -261,15 +360,14 @@ impl Mixing<'_> {
             (4, &buffers.radix),
             (5, self.batches),
             (6, &buffers.ring),
+            (7, &buffers.past),
         ] {
             if bound.contains(&at) {
                 bindings.push(Binding::whole(at, buffer));
             }
         }
-        let mut all = vec![("REPORT", self.shape.reported.len() as u32)];
-        all.extend_from_slice(consts);
         let count = [Extent::Fixed(groups), Extent::Fixed(1), Extent::Fixed(1)];
-        Dispatch::new(gpu, kernel, &[], &all, &bindings, count)
+        Dispatch::new(gpu, kernel, &[], consts, &bindings, count)
     }
 }
 
@@ -366,6 +464,8 @@ pub(crate) mod lab {
                 batch_at: Vec::new(),
                 groups: 1,
                 finish_lanes: 64,
+                prompt: 0,
+                room: 0,
             }
             .spread(Spread::Wide);
             let buffers = MixBuffers::new(gpu, &shape)?;
@@ -375,6 +475,29 @@ pub(crate) mod lab {
             }
             let logits = gpu.storage_of("logits", &rows.concat())?;
             Ok(Self { shape, buffers, logits, batches: gpu.storage_of("batches", &[0u32; 4])? })
+        }
+
+        /// The same after `ids` were said, the first `prompt` of them as the prompt.
+        pub(crate) fn with_past(mut self, gpu: &Gpu, ids: &[u32], prompt: usize) -> Result<Self, GpuError> {
+            self.shape.prompt = prompt as u32;
+            self.shape.room = ids.len() as u32;
+            self.buffers = MixBuffers::new(gpu, &self.shape)?;
+            self.buffers.set_past(gpu, &self.shape, ids, &[]);
+            self.buffers.set_step(gpu, (ids.len() - prompt) as u32);
+            Ok(self)
+        }
+
+        /// Other controls.
+        pub(crate) fn set(&self, gpu: &Gpu, controls: &Controls) {
+            self.buffers.set_controls(gpu, controls);
+        }
+
+        /// Counts and marks.
+        pub(crate) async fn past(&self, gpu: &Gpu) -> Result<(Vec<u32>, Vec<u32>), GpuError> {
+            let vocab = self.shape.vocab as usize;
+            let words: Vec<u32> = gpu.read(&self.buffers.past, self.shape.past_words() as usize).await?;
+            let from = |part: usize| words[super::PAST_HEADER as usize + part * vocab..][..vocab].to_vec();
+            Ok((from(1), from(2)))
         }
 
         pub(crate) fn mixing(&self) -> Mixing<'_> {
@@ -399,7 +522,7 @@ pub(crate) mod lab {
         /// The bins and states of one radix selection.
         pub(crate) async fn selection(&self, gpu: &Gpu, selection: u32) -> Result<Vec<u32>, GpuError> {
             let words: Vec<u32> = gpu.read(&self.buffers.radix, super::RADIX_WORDS as usize).await?;
-            let each = (super::RADIX_WORDS / 3) as usize;
+            let each = (super::RADIX_WORDS / super::SELECTIONS) as usize;
             Ok(words[selection as usize * each..][..each].to_vec())
         }
     }

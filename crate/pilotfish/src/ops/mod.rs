@@ -25,6 +25,7 @@ pub mod mix;
 pub mod mixing;
 pub mod norm;
 pub mod pick;
+pub mod prepare;
 pub mod rope;
 pub mod row_max;
 pub mod select;

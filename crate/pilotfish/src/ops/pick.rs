@@ -8,7 +8,7 @@ use super::mixing::{LANES, Mixing, Stage};
 use super::select::{NONE, Selection};
 use crate::gpu::{Dispatch, Gpu, GpuError};
 
-/// The dispatch, after `mix` and the selections; `last` is the selection that was made last.
+/// The dispatch, after `mix` and the selections; `last` is the selection by z (not typical-p) that was made last.
 pub fn pick(gpu: &Gpu, mixing: &Mixing<'_>, last: Option<Selection>) -> Result<Dispatch, GpuError> {
     debug_assert!(LANES.is_power_of_two(), "bins are shared out evenly");
     let stage = Stage {

@@ -21,12 +21,15 @@ pub enum Selection {
     TopP,
     /// The share p of what [`Selection::TopK`] kept.
     TopPAfterTopK,
+    /// The share p of z, in the order of how far log p lies from its mean; after `mix`. While typical-p is on in the controls,
+    /// the selections over z choose among what this one kept.
+    Typical,
 }
 
 const BY_MASS: u32 = 1;
 const AFTER_TOP_K: u32 = 2;
-/// Not a selection.
-pub(super) const NONE: u32 = 3;
+/// No selection over z; the row filter's number, which `pick` does not look at.
+pub(super) const NONE: u32 = 0;
 
 impl Selection {
     pub(super) fn number(self) -> u32 {
@@ -34,13 +37,14 @@ impl Selection {
             Self::RowCount | Self::RowMass => 0,
             Self::TopK => 1,
             Self::TopP | Self::TopPAfterTopK => 2,
+            Self::Typical => 3,
         }
     }
 
     pub(super) fn flags(self) -> u32 {
         match self {
             Self::RowCount | Self::TopK => 0,
-            Self::RowMass | Self::TopP => BY_MASS,
+            Self::RowMass | Self::TopP | Self::Typical => BY_MASS,
             Self::TopPAfterTopK => BY_MASS | AFTER_TOP_K,
         }
     }
@@ -65,8 +69,13 @@ pub fn count_key(values: impl Iterator<Item = f32>, k: u32) -> u32 {
 
 /// The largest key from which on the values hold at least the share `p` of exp((value - max) * `inv_t`).
 pub fn mass_key(values: impl Iterator<Item = f32>, max: f32, inv_t: f32, p: f32) -> u32 {
+    mass_key_by(values, max, inv_t, p, sort_key)
+}
+
+/// As [`mass_key`], the values in the order of `key`.
+pub fn mass_key_by(values: impl Iterator<Item = f32>, max: f32, inv_t: f32, p: f32, key: impl Fn(f32) -> u32) -> u32 {
     let units = |value: f32| u64::from((exp_below((value - max).max(-1e30) * inv_t) * 67_108_864.0 + 0.5) as u32);
-    let mut masses: Vec<(u32, u64)> = values.map(|value| (sort_key(value), units(value))).collect();
+    let mut masses: Vec<(u32, u64)> = values.map(|value| (key(value), units(value))).collect();
     masses.sort_unstable_by(|a, b| b.cmp(a));
     let total: u64 = masses.iter().map(|(_, units)| units).sum();
     // As the shader: the two halves added in f32, truncated to whole units.
@@ -82,6 +91,25 @@ pub fn mass_key(values: impl Iterator<Item = f32>, max: f32, inv_t: f32, p: f32)
     0
 }
 
+/// The mean of (z - max) / T under softmax(z / T). As entropy = log-sum-exp - mean of z / T, typical-p measures from it:
+/// |-log p - entropy| = |mean - z / T|.
+pub fn mean_below(z: impl Iterator<Item = f32>, max: f32, inv_t: f32) -> f32 {
+    let (mut sum, mut spread) = (0.0f64, 0.0f64);
+    for below in z.map(|z| (z - max).max(-1e30) * inv_t) {
+        let e = f64::from(exp_below(below));
+        if e > 0.0 {
+            sum += e;
+            spread += e * f64::from(below);
+        }
+    }
+    (spread / sum.max(1e-30)) as f32
+}
+
+/// The key by which [`Selection::Typical`] orders: the most typical highest.
+pub fn typical_key(z: f32, max: f32, inv_t: f32, mean: f32) -> u32 {
+    sort_key(-((z - max) * inv_t - mean).abs())
+}
+
 #[cfg(any(test, feature = "grid"))]
 pub(super) mod cases {
     use bytemuck::Zeroable;
@@ -91,7 +119,7 @@ pub(super) mod cases {
     use super::super::mixing::lab::{Kind, Lab, rows_of};
     use super::super::mixing::{Controls, MASKED, is_possible, logit};
     use super::super::{mix, row_max};
-    use super::{Selection, count_key, mass_key, select, sort_key};
+    use super::{Selection, count_key, mass_key, mass_key_by, mean_below, select, sort_key, typical_key};
 
     /// The key that a finished selection stands for, from its last level's bins and state.
     fn key_of(words: &[u32]) -> u32 {
@@ -168,7 +196,38 @@ pub(super) mod cases {
                 }
             }
         }
+        cases.extend(typical_cases());
         cases
+    }
+
+    /// Typical-p: the distance up to which it keeps. The mean is a sum whose last bits depend on the device, so it is close, not equal.
+    fn typical_cases() -> impl Iterator<Item = Case> {
+        let kinds = [Kind::Random, Kind::Ties, Kind::Equal, Kind::Spread, Kind::Holes];
+        let points = kinds.into_iter().flat_map(|kind| [0.05, 0.5, 0.95].map(|p| (kind, p)));
+        points.map(|(kind, p)| {
+            Case::new(format!("select/vocab=1000/kind={kind:?}/typical={p}"), move |gpu| {
+                Box::pin(async move {
+                    let rows = rows_of(1000, 1, kind);
+                    let inv_t = 1.25;
+                    let controls = Controls { inv_temperature: inv_t, typical_p: p, ..Controls::zeroed() };
+                    let lab = Lab::new(gpu, &rows, &[1.0], &controls)?;
+                    let mixing = lab.mixing();
+                    let mut all = vec![Mix { keep: RowKeep::All, pick: false }.dispatch(gpu, &mixing)?];
+                    all.extend(select(gpu, &mixing, Selection::Typical)?);
+                    run(gpu, &all, 1);
+                    let got = key_of(&lab.selection(gpu, Selection::Typical.number()).await?);
+                    let z = mix::twin(&rows[0], &[(&rows[0], 1.0)], false, None);
+                    let there = || z.iter().copied().filter(|z| *z != MASKED);
+                    let max = there().fold(MASKED, f32::max);
+                    let mean = mean_below(there(), max, inv_t);
+                    let key = |z: f32| typical_key(z, max, inv_t, mean);
+                    let want = mass_key_by(there(), max, inv_t, p, key);
+                    // Distances are kept as negative numbers, whose keys are their bits inverted.
+                    let distance = |key: u32| if key < 0x8000_0000 { -f32::from_bits(!key) } else { 0.0 };
+                    Ok(Comparison::close(vec![distance(got), 1.0], vec![distance(want), 1.0], 1e-5))
+                })
+            })
+        })
     }
 
     #[cfg(test)]

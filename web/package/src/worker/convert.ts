@@ -1,7 +1,17 @@
 /** The engine's JSON (snake_case, guides by position) to the package's types (camelCase, guides by name), and back. */
 
 import type { Handle, WireAdapter, WireSession } from '../protocol.js';
-import type { AdapterInfo, EngineInfo, Filter, ModelInfo, Progress, Sampling, SessionInfo, Step } from '../types.js';
+import type {
+  AdapterInfo,
+  EngineInfo,
+  Filter,
+  ModelInfo,
+  Progress,
+  Sampling,
+  SessionInfo,
+  Step,
+  TokenRules,
+} from '../types.js';
 
 interface WireEngineInfo {
   name: string;
@@ -101,6 +111,7 @@ type WireLog = number | null;
 interface WireLogProbs {
   base: WireLog;
   mix: WireLog;
+  sampled: WireLog;
   guides: WireLog[];
 }
 
@@ -109,12 +120,15 @@ interface WireStep {
   id: number;
   text: string;
   stop: Step['stop'];
+  stop_string?: string;
   log_probs: WireLogProbs;
   entropy: number;
-  kl: number;
+  /** Null for an infinite one. */
+  kl: number | null;
   weights: number[];
   temperature: number;
   candidates: ({ id: number; text: string } & WireLogProbs)[];
+  logits?: WireLog[];
 }
 
 /** @param guides names in the order in which the engine has them */
@@ -122,20 +136,22 @@ export function step(json: string, guides: readonly string[]): Step {
   const wire = JSON.parse(json) as WireStep;
   const named = <T>(values: T[]) => Object.fromEntries(guides.map((name, index) => [name, values[index]]));
   const log = (value: WireLog | undefined) => value ?? Number.NEGATIVE_INFINITY;
-  const logs = ({ base, mix, guides: each }: WireLogProbs) => ({
+  const logs = ({ base, mix, sampled, guides: each }: WireLogProbs) => ({
     base: log(base),
     mix: log(mix),
+    sampled: log(sampled),
     guides: named(each.map(log)) as Record<string, number>,
   });
-  const { index, id, text, stop, entropy, kl, temperature } = wire;
+  const { index, id, text, stop, stop_string: stopString, entropy, kl, temperature, logits } = wire;
   return {
     index,
     id,
     text,
     stop,
+    ...(stopString !== undefined && { stopString }),
     logProbs: logs(wire.log_probs),
     entropy,
-    kl,
+    kl: kl ?? Number.POSITIVE_INFINITY,
     weights: named(wire.weights) as Record<string, number>,
     temperature,
     candidates: wire.candidates.map((candidate) => ({
@@ -143,6 +159,7 @@ export function step(json: string, guides: readonly string[]): Step {
       text: candidate.text,
       ...logs(candidate),
     })),
+    ...(logits !== undefined && { logits: Float32Array.from(logits, log) }),
   };
 }
 
@@ -152,7 +169,31 @@ export function progress(json: string): Progress {
 }
 
 export function samplingJson(sampling: Partial<Sampling>): string {
-  return JSON.stringify(mapKeys(sampling, snake));
+  return JSON.stringify(wireSampling(sampling));
+}
+
+/** The engine keeps the penalties together. */
+function wireSampling(sampling: Partial<Sampling>): object {
+  const {
+    repetitionPenalty: repetition,
+    presencePenalty: presence,
+    frequencyPenalty: frequency,
+    noRepeatNgram: no_repeat_ngram,
+    penaltyLastN: last_n,
+    penalizePrompt: prompt,
+    ...rest
+  } = sampling;
+  const penalties = { repetition, presence, frequency, no_repeat_ngram, last_n, prompt };
+  const given = Object.values(penalties).some((one) => one !== undefined);
+  return { ...mapKeys(rest, snake), ...(given && { penalties }) };
+}
+
+export function tokensJson(tokens: TokenRules): string {
+  return JSON.stringify(wireTokens(tokens));
+}
+
+function wireTokens({ logitBias: scores, banned, allowed }: TokenRules): object {
+  return { scores, banned, allowed };
 }
 
 /** Where handles stand in the lists of models and adapters that go beside the options. */
@@ -162,20 +203,23 @@ export interface Places {
 }
 
 export function sessionJson(options: WireSession, places: Places): string {
-  const { prompt, guides, adapters, sampling, filter, ...rest } = options;
+  const { prompt, guides, adapters, sampling, filter, tokens, ...rest } = options;
+  const scheduled = guides.filter(({ weight }) => typeof weight !== 'number');
   const used = (uses: readonly WireAdapter[]) =>
     uses.map(({ adapter, ...use }) => ({ adapter: places.adapters.get(adapter), ...use }));
   return JSON.stringify({
     prompt,
-    adapters: used(adapters ?? []),
+    ...(adapters !== undefined && { adapters: used(adapters) }),
     guides: guides.map(({ name, weight, context, against, model, adapters }) => ({
       name,
-      weight,
-      ...(context === undefined ? {} : { context, against }),
-      ...(model === undefined ? {} : { model: places.models.get(model) }),
-      ...(adapters === undefined ? {} : { adapters: used(adapters) }),
+      weight: typeof weight === 'number' ? weight : (weight[0]?.[1] ?? 1),
+      ...(context !== undefined && { context, against }),
+      ...(model !== undefined && { model: places.models.get(model) }),
+      ...(adapters !== undefined && { adapters: used(adapters) }),
     })),
-    sampling: mapKeys(sampling, snake),
+    ...(scheduled.length > 0 && { schedules: Object.fromEntries(scheduled.map(({ name, weight }) => [name, weight])) }),
+    ...(tokens !== undefined && { tokens: wireTokens(tokens) }),
+    sampling: wireSampling(sampling),
     filter: filter === undefined || filter === null ? null : filterJson(filter),
     ...mapKeys(rest, snake),
   });

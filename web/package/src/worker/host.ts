@@ -18,6 +18,7 @@ import {
   sessionInfo,
   sessionJson,
   step,
+  tokensJson,
 } from './convert.js';
 import { nudgeWhile } from './nudge.js';
 import { blobReader } from './reader.js';
@@ -189,7 +190,11 @@ export class Host {
       }),
 
     setWeight: ({ session, guide, weight }) =>
-      this.#inTurn(session, (held) => held.session.set_weight(held.guides.indexOf(guide), weight)),
+      this.#inTurn(session, (held) => {
+        const index = held.guides.indexOf(guide);
+        if (typeof weight === 'number') held.session.set_weight(index, weight);
+        else held.session.set_schedule(index, JSON.stringify(weight));
+      }),
 
     setShare: ({ session, guide, at, share }) =>
       this.#inTurn(session, (held) => held.session.set_share(place(held, guide), at, share)),
@@ -206,6 +211,9 @@ export class Host {
         held.sampling = all;
       }),
 
+    setTokens: ({ session, tokens }) => this.#inTurn(session, (held) => held.session.set_tokens(tokensJson(tokens))),
+    force: ({ session, ids }) => this.#inTurn(session, (held) => held.session.force(ids)),
+    rest: ({ session }) => this.#inTurn(session, (held) => held.session.rest()),
     stop: ({ session }) => this.#inTurn(session, (held) => held.session.stop()),
 
     disposeSession: async ({ session: handle }) => {

@@ -36,7 +36,11 @@ export interface WasmSession {
   /** Without a guide, the base's own. */
   set_share(guide: number | undefined, at: number, share: number): void;
   set_preference(guide: number | undefined, at: number, preference: Float32Array): void;
+  set_schedule(guide: number, points: string): void;
   set_sampling(json: string): void;
+  set_tokens(json: string): void;
+  force(ids: Uint32Array): void;
+  rest(): string;
   next(): Promise<string | undefined>;
   stop(): void;
   free(): void;

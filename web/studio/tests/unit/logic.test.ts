@@ -14,14 +14,14 @@ const step: Step = {
   id: 7,
   text: ' sun',
   stop: null,
-  logProbs: { base: -3, mix: -1, guides: { cheerful: -0.5 } },
+  logProbs: { base: -3, mix: -1, sampled: -0.8, guides: { cheerful: -0.5 } },
   entropy: 2,
   kl: 0.4,
   weights: { cheerful: 1.5 },
   temperature: 0.8,
   candidates: [
-    { id: 1, text: ' rain', base: -0.4, mix: -2, guides: { cheerful: -4 } },
-    { id: 2, text: ' fog', base: -1.4, mix: -1.5, guides: { cheerful: -3 } },
+    { id: 1, text: ' rain', base: -0.4, mix: -2, sampled: -2.2, guides: { cheerful: -4 } },
+    { id: 2, text: ' fog', base: -1.4, mix: -1.5, sampled: -1.6, guides: { cheerful: -3 } },
   ],
 };
 const guides = [{ key: 'cheerful', name: 'cheerful', hue: 0 }];

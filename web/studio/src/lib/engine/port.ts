@@ -14,6 +14,7 @@ export type {
   Session,
   SessionInfo,
   Step,
+  Weight,
 } from 'pilotfish';
 
 export type Engine = Pilotfish;
@@ -27,7 +28,18 @@ export type Source = string | File;
 export type RunOptions = Required<
   Pick<
     SessionOptions,
-    'temperature' | 'topK' | 'topP' | 'minP' | 'seed' | 'guides' | 'normalize' | 'contextLength' | 'maxTokens'
+    | 'temperature'
+    | 'topK'
+    | 'topP'
+    | 'minP'
+    | 'typicalP'
+    | 'repetitionPenalty'
+    | 'seed'
+    | 'stop'
+    | 'guides'
+    | 'normalize'
+    | 'contextLength'
+    | 'maxTokens'
   >
 > &
   Pick<SessionOptions, 'signal' | 'onProgress'> & { readonly messages: NonNullable<SessionOptions['messages']> };

@@ -15,14 +15,14 @@ export interface TokenRecord {
   readonly index: number;
   readonly id: number;
   readonly text: string;
-  /** `log p_mix − log p_base` of this token, nats. */
+  /** `log p_mix − log p_base` of this token, both at temperature 1, nats. */
   readonly shift: number;
   readonly kl: number;
   readonly step: Step;
 }
 
 export function tokenRecord(step: Step): TokenRecord {
-  // With every fader at 0 no guide moved anything; what differs then is the temperature's doing, or rounding.
+  // With every fader at 0 no guide moved anything; what differs then is a penalty's doing, or rounding.
   const guided = Object.values(step.weights).some((weight) => weight !== 0);
   return {
     index: step.index,
@@ -32,11 +32,6 @@ export function tokenRecord(step: Step): TokenRecord {
     kl: guided ? step.kl : 0,
     step,
   };
-}
-
-/** Whether part of a token's shift is the temperature's: the mix is reported at it (at 1 when it is 0), the base at 1. */
-export function shiftedByTemperature({ temperature }: Step): boolean {
-  return temperature !== 0 && temperature !== 1;
 }
 
 export interface Timing {
@@ -88,6 +83,8 @@ export function stopInWords(stop: StopReason | null): string {
       return 'The context is full';
     case 'stopped':
       return 'Stopped';
+    case 'stop_string':
+      return 'Came to a stop text';
     case null:
       return '';
   }

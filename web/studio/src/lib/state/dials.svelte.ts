@@ -10,24 +10,28 @@ export interface DialRange {
   readonly initial: number;
 }
 
-/**
- * The engine reports the base at temperature 1 and the mix at the chosen one, before filters. So the dials start at
- * temperature 1, where every colour is the guides' doing, and leave the choosing of good tokens to min-p.
- */
+/** The dials start at temperature 1, which is what base, guides and mix are shown at, and leave the choosing to min-p. */
 export const DIALS = {
   temperature: { min: 0, max: 2, step: 0.05, initial: 1 },
   topK: { min: 0, max: 200, step: 1, initial: 0 },
   topP: { min: 0.05, max: 1, step: 0.01, initial: 1 },
   minP: { min: 0, max: 0.5, step: 0.01, initial: 0.1 },
+  typicalP: { min: 0.05, max: 1, step: 0.01, initial: 1 },
+  repetitionPenalty: { min: 1, max: 2, step: 0.01, initial: 1 },
   maxTokens: { min: 1, max: 4096, step: 1, initial: 200 },
   contextLength: { min: 128, max: 131_072, step: 128, initial: 2048 },
 } as const satisfies Record<string, DialRange>;
 
 export type DialName = keyof typeof DIALS;
 
+/** Those that act on an answer while it is written. */
+const LIVE: ReadonlySet<string> = new Set(['temperature', 'topK', 'topP', 'minP', 'typicalP', 'repetitionPenalty']);
+
 export class Dials {
   values = $state<Record<DialName, number>>(recall('dials', readDials, initialDials()));
   normalize = $state(false);
+  /** Texts that end an answer, one a line. */
+  stops = $state('');
   seed = $state(roll());
   /** Whether every answer rolls a new seed. */
   freshSeed = $state(true);
@@ -37,15 +41,19 @@ export class Dials {
     const { min, max } = DIALS[name];
     if (!Number.isFinite(value)) return;
     this.values[name] = Math.min(max, Math.max(min, value));
-    if (name === 'temperature' || name === 'topK' || name === 'topP' || name === 'minP') {
-      this.onChange({ [name]: this.values[name] });
-    }
+    if (LIVE.has(name)) this.onChange({ [name]: this.values[name] });
   }
 
   reset(): void {
     for (const name of Object.keys(DIALS) as DialName[]) this.set(name, DIALS[name].initial);
     this.normalize = false;
+    this.stops = '';
     this.freshSeed = true;
+  }
+
+  /** The stop texts as the engine wants them: none is empty. */
+  get stop(): string[] {
+    return this.stops.split('\n').filter((line) => line !== '');
   }
 
   roll(): void {

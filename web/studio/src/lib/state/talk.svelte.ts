@@ -97,6 +97,7 @@ export class Talk {
       this.#session = await model.session({
         ...filters,
         seed: turn.seed,
+        stop: this.dials.stop,
         messages,
         guides: Object.fromEntries(guides.map(({ label, spec }) => [label.key, spec])),
         normalize: this.dials.normalize,

@@ -1,15 +1,15 @@
 /** One pretend answer: the real formula over the pretend language's few fillings a place. */
 
-import type { Candidate, RunOptions, Sampling, Session, SessionInfo, Step, StopReason } from '../port';
+import type { Candidate, RunOptions, Sampling, Session, SessionInfo, Step, StopReason, Weight } from '../port';
 import { leanOf, logSoftmax, placeAt, type Place } from './language';
 
 export class SimulatedSession implements Omit<
   Session,
-  'next' | typeof Symbol.asyncIterator | typeof Symbol.asyncDispose
+  'next' | 'setTokens' | 'force' | 'rest' | typeof Symbol.asyncIterator | typeof Symbol.asyncDispose
 > {
   readonly info: SessionInfo;
   readonly #weights: Map<string, number>;
-  #sampling: Sampling;
+  #sampling: Pick<Sampling, 'temperature'>;
   #stopped = false;
 
   constructor(
@@ -19,7 +19,8 @@ export class SimulatedSession implements Omit<
   ) {
     this.#sampling = options;
     const guides = Object.entries(options.guides);
-    this.#weights = new Map(guides.map(([name, guide]) => [name, guide.weight ?? 1]));
+    // The page's faders are numbers.
+    this.#weights = new Map(guides.map(([name, { weight }]) => [name, typeof weight === 'number' ? weight : 1]));
     const rows = [{ name: 'base', model: 'SmolLM2 135M Instruct', promptTokens: 31 }];
     for (const [name] of guides) rows.push({ name, model: 'SmolLM2 135M Instruct', promptTokens: 38 });
     this.info = {
@@ -31,8 +32,8 @@ export class SimulatedSession implements Omit<
     };
   }
 
-  setWeight(guide: string, weight: number): void {
-    this.#weights.set(guide, weight);
+  setWeight(guide: string, weight: Weight): void {
+    if (typeof weight === 'number') this.#weights.set(guide, weight);
   }
 
   setSampling(sampling: Partial<Sampling>): void {
@@ -75,20 +76,27 @@ export class SimulatedSession implements Omit<
     const mixed = place.base.map((base, i) =>
       guides.reduce((z, guide) => z + guide.weight * ((guide.logProbs[i] ?? 0) - base), base),
     );
-    const mix = logSoftmax(mixed.map((z) => z / Math.max(temperature, 0.05)));
+    const mix = logSoftmax(mixed);
+    const sampled = logSoftmax(mixed.map((z) => z / (temperature === 0 ? 1 : temperature)));
     const base = place.base;
-    const chosen = this.#sample(mix, index);
+    const chosen = this.#sample(sampled, index);
     const under = (i: number): Record<string, number> =>
       Object.fromEntries(guides.map((guide) => [guide.name, guide.logProbs[i] ?? 0]));
+    const columns = (i: number) => ({
+      base: base[i] ?? 0,
+      mix: mix[i] ?? 0,
+      sampled: sampled[i] ?? 0,
+      guides: under(i),
+    });
     const candidates: Candidate[] = place.texts
-      .map((text, i) => ({ id: index * 16 + i, text, base: base[i] ?? 0, mix: mix[i] ?? 0, guides: under(i) }))
+      .map((text, i) => ({ id: index * 16 + i, text, ...columns(i) }))
       .sort((a, b) => b.mix - a.mix);
     return {
       index,
       id: index * 16 + chosen,
       text: place.texts[chosen] ?? '',
       stop,
-      logProbs: { base: base[chosen] ?? 0, mix: mix[chosen] ?? 0, guides: under(chosen) },
+      logProbs: columns(chosen),
       entropy: -base.reduce((sum, lp) => sum + Math.exp(lp) * lp, 0),
       kl: mix.reduce((sum, lp, i) => sum + Math.exp(lp) * (lp - (base[i] ?? 0)), 0),
       weights: Object.fromEntries(this.#weights),
