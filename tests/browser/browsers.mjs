@@ -3,6 +3,7 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { describe } from 'node:test';
 import { chromium } from 'playwright-core';
 import puppeteer from 'puppeteer-core';
 import { modelsDir, root } from '../../scripts/lib/paths.mjs';
@@ -105,10 +106,23 @@ export async function openFirefox() {
 
 export const browsers = { chromium: openChromium, firefox: openFirefox };
 
-/** PILOTFISH_BROWSERS=firefox runs the tests in one browser. */
-export const chosenBrowsers = /** @type {('chromium' | 'firefox')[]} */ (
-  (process.env.PILOTFISH_BROWSERS ?? 'chromium,firefox').split(',')
-);
+/** PILOTFISH_BROWSERS=firefox runs the tests in one browser. @type {('chromium' | 'firefox')[]} */
+export const chosenBrowsers = (process.env.PILOTFISH_BROWSERS ?? 'chromium,firefox').split(',').map((name) => {
+  if (name === 'chromium' || name === 'firefox') return name;
+  throw new Stop(`PILOTFISH_BROWSERS names ${JSON.stringify(name)}`, 'It may name chromium, firefox, or both.');
+});
+
+/**
+ * Defines the same tests for each chosen browser. Both run at once: while one compiles a kernel, which takes most of the time and
+ * one core, the other computes.
+ * @param {string} title
+ * @param {(name: 'chromium' | 'firefox') => void} define
+ */
+export function inEachBrowser(title, define) {
+  describe(title, { concurrency: true }, () => {
+    for (const name of chosenBrowsers) describe(`in ${name}`, () => define(name));
+  });
+}
 
 /**
  * Shows a page's errors; with PILOTFISH_VERBOSE, all that it logs.
