@@ -120,7 +120,7 @@ export const chosenBrowsers = (process.env.PILOTFISH_BROWSERS ?? 'chromium,firef
  */
 export function inEachBrowser(title, define) {
   describe(title, { concurrency: true }, () => {
-    for (const name of chosenBrowsers) describe(`in ${name}`, () => define(name));
+    for (const name of chosenBrowsers) describe(`in ${name}`, { concurrency: 1 }, () => define(name));
   });
 }
 

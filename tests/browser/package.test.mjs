@@ -14,15 +14,8 @@ const tiny = join(root, 'tests/fixtures/tiny');
 const models = readdirSync(tiny)
   .filter((name) => name.endsWith('.gguf'))
   .map((name) => name.slice(0, -'.gguf'.length));
-/** Compiling a format's kernels takes Firefox ten seconds here; the grid runs all of them there. */
-const ofEachFamily = models.filter((model, at) => at === 0 || family(model) !== family(models[at - 1] ?? ''));
 /** A file large enough to be cut in the middle. */
 const large = Buffer.concat([readFileSync(join(tiny, 'tiny-llama-q4_1.gguf')), randomBytes(3_000_000)]);
-
-/** @param {string} model */
-function family(model) {
-  return model.split('-')[1];
-}
 
 /** @param {number[]} logits */
 function logSoftmax(logits) {
@@ -86,7 +79,7 @@ inEachBrowser('the package', (name) => {
     test.diagnostic(`${name}: ${info.matvec}, ${info.features.join(', ')}`);
   });
 
-  for (const model of name === 'firefox' ? ofEachFamily : models) {
+  for (const model of models) {
     it(`computes ${model} as the reference does`, async () => {
       const { cases } = JSON.parse(readFileSync(join(tiny, `${model}.json`), 'utf8'));
       const found = await page.evaluate(
