@@ -105,7 +105,7 @@ export interface StepOf<Guide extends string = string> {
   readonly id: number;
   /** The newly decoded piece of text; empty while a character is only half there. */
   readonly text: string;
-  readonly stop: 'end' | 'length' | 'context' | 'stopped' | null;
+  readonly stop: 'end' | 'length' | 'context' | null;
   readonly logProbs: {
     readonly base: number;
     readonly mix: number;
