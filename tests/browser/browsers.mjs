@@ -18,7 +18,7 @@ import { Stop } from '../../scripts/lib/say.mjs';
  *   screenshot(options: { path: string }): Promise<unknown>,
  *   close(): Promise<void>,
  * }} Page
- * @typedef {{ name: 'chromium' | 'firefox', open(address: string): Promise<Page>, close(): Promise<void> }} Browser
+ * @typedef {{ name: 'chromium' | 'firefox', version: string, open(address: string): Promise<Page>, close(): Promise<void> }} Browser
  */
 
 /** Where each browser is looked for, first the one that was asked for. */
@@ -68,6 +68,7 @@ export async function openChromium() {
   });
   return {
     name: 'chromium',
+    version: `Chromium ${browser.version()}`,
     async open(address) {
       const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
       forward('chromium', page);
@@ -94,6 +95,7 @@ export async function openFirefox() {
   });
   return {
     name: 'firefox',
+    version: (await browser.version()).replace('/', ' '),
     async open(address) {
       const page = await browser.newPage();
       forward('firefox', page);
