@@ -1,9 +1,14 @@
 // npm run bench [-- --model NAME --prompt N --gen N --runs N --browser NAME --json]: speed and memory of the built package in
-// a browser. Guided and unguided runs are interleaved, because a machine's own speed drifts; medians are printed.
+// a browser. Guided and unguided sessions take turns step by step, because a machine's own speed drifts; medians are printed.
+// Where Linux tells them, CPU seconds of the browser stand beside the clock's: other work disturbs them less.
 
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { loadavg } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { brotliSize, buildPackage, buildWasm, installPackages, prepareRust } from './lib/build.mjs';
 import { fetchModel, manifest } from './lib/models.mjs';
+import { root } from './lib/paths.mjs';
 import { bold, dim, megabytes, run, Stop, step } from './lib/say.mjs';
 
 const usage =
@@ -24,9 +29,37 @@ const median = (values) => {
   return sorted.length % 2 === 1 ? high : (high + (sorted[middle - 1] ?? Number.NaN)) / 2;
 };
 
-/** What runs in the page. @param {any} options */
-async function measure({ url, promptTokens, gen, runs, guideCounts }) {
-  const { Pilotfish } = /** @type {any} */ (globalThis).pilotfish;
+/** CPU seconds that the living processes below this one have used, or NaN where there is no /proc. */
+function browserCpu() {
+  try {
+    const processes = readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .flatMap((pid) => {
+        try {
+          // The name, in parentheses, may hold anything: what follows is counted from its end.
+          const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+          const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+          return [{ pid: Number(pid), parent: Number(fields[1]), ticks: Number(fields[11]) + Number(fields[12]) }];
+        } catch {
+          return []; // it has ended meanwhile
+        }
+      });
+    const below = new Set([process.pid]);
+    for (let before = 0; before !== below.size;) {
+      before = below.size;
+      for (const { pid, parent } of processes) if (below.has(parent)) below.add(pid);
+    }
+    below.delete(process.pid);
+    // Linux counts in hundredths, whatever its own clock.
+    return processes.reduce((sum, { pid, ticks }) => sum + (below.has(pid) ? ticks / 100 : 0), 0);
+  } catch {
+    return Number.NaN;
+  }
+}
+
+/** Opens the engine and loads the model, in the page. @param {{ url: string, promptTokens: number }} options */
+async function prepare({ url, promptTokens }) {
+  const here = /** @type {any} */ (globalThis);
   /** @template T @param {() => Promise<T>} work */
   const timed = async (work) => {
     const began = performance.now();
@@ -34,44 +67,84 @@ async function measure({ url, promptTokens, gen, runs, guideCounts }) {
     return { value, seconds: (performance.now() - began) / 1000 };
   };
   /** @type {{ value: any, seconds: number }} */
-  const { value: pf, seconds: open } = await timed(() => Pilotfish.open());
+  const { value: pf, seconds: open } = await timed(() => here.pilotfish.Pilotfish.open());
   const heapBefore = (await pf.memory()).wasm;
   /** @type {{ value: any, seconds: number }} */
   const { value: model, seconds: load } = await timed(() => pf.load(url, { cache: false }));
+  // A wasm memory never shrinks: what it is after loading is the most that loading took.
   const heapAfter = (await pf.memory()).wasm;
-
   // Any ids will do: what a token is changes nothing about the work.
   const text = 'The little harbour town woke before the sun, and the fishermen carried their nets down the hill. ';
   const long = await model.tokenize(text.repeat(Math.ceil(promptTokens / 10)));
-  const prompt = await model.detokenize(long.slice(0, promptTokens));
-  const persona = ['You are relentlessly cheerful.', 'You are a pirate.', 'You speak like a scientist.'];
+  here.bench = { model, prompt: await model.detokenize(long.slice(0, promptTokens)), sessions: [] };
+  return { info: pf.info, model: model.info, open, load, heapBefore, heapAfter };
+}
+
+/** Begins a session, in the page. @param {{ guided: number, seed: number, maxTokens: number }} options */
+async function begin({ guided, seed, maxTokens }) {
+  const { bench } = /** @type {any} */ (globalThis);
+  const personas = ['You are relentlessly cheerful.', 'You are a pirate.', 'You speak like a scientist.'];
+  const guides = Object.fromEntries(
+    personas.slice(0, guided).map((context, index) => [`guide${index}`, { context, weight: 0.5 }]),
+  );
+  const began = performance.now();
+  const session = await bench.model.session({ prompt: bench.prompt, guides, temperature: 0.8, seed, maxTokens });
+  bench.sessions.push(session);
+  return { seconds: (performance.now() - began) / 1000, info: session.info };
+}
+
+/** Makes a token in each of the open sessions, in the page. @param {{ at: number }} options which session */
+async function advance({ at }) {
+  const { bench } = /** @type {any} */ (globalThis);
+  const began = performance.now();
+  const step = await bench.sessions[at].next();
+  return { seconds: (performance.now() - began) / 1000, made: step !== undefined };
+}
+
+async function endAll() {
+  const { bench } = /** @type {any} */ (globalThis);
+  for (const session of bench.sessions.splice(0)) await session.dispose();
+}
+
+/**
+ * @param {import('../tests/browser/browsers.mjs').Page} page
+ * @param {{ url: string, promptTokens: number, gen: number, runs: number, guideCounts: number[] }} options
+ */
+async function measure(page, { url, promptTokens, gen, runs, guideCounts }) {
+  /** @template A, R @param {(argument: A) => Promise<R>} work @param {A} argument */
+  const counted = async (work, argument) => {
+    const before = browserCpu();
+    const value = await page.evaluate(work, argument);
+    return { ...value, cpu: browserCpu() - before };
+  };
+  const loaded = await counted(prepare, { url, promptTokens });
   const all = [];
   for (let run = 0; run < runs; run += 1) {
+    const sessions = [];
     for (const guided of guideCounts) {
-      const guides = Object.fromEntries(
-        persona.slice(0, guided).map((context, index) => [`guide${index}`, { context, weight: 0.5 }]),
-      );
-      const options = { prompt, guides, temperature: 0.8, seed: run, maxTokens: gen + 1 };
-      /** @type {{ value: any, seconds: number }} */
-      const { value: session, seconds: prefill } = await timed(() => model.session(options));
-      const { seconds: first } = await timed(() => session.next());
-      const { value: made, seconds: decode } = await timed(async () => {
-        let steps = 0;
-        while ((await session.next()) !== undefined) steps += 1;
-        return steps;
-      });
-      all.push({ guided, prefill, first, decode, made, info: session.info });
-      await session.dispose();
+      const begun = await counted(begin, { guided, seed: run, maxTokens: gen + 1 });
+      /** @type {{ seconds: number, cpu: number }} */
+      const first = await counted(advance, { at: sessions.length });
+      sessions.push({ guided, prefill: begun, first, steps: /** @type {{ seconds: number, cpu: number }[]} */ ([]) });
     }
+    for (let token = 0; token < gen; token += 1) {
+      const round = [];
+      for (const at of sessions.keys()) round.push(await counted(advance, { at }));
+      // A text may end by itself: from there on the steps of a round are no longer comparable.
+      if (!round.every(({ made }) => made)) break;
+      for (const [at, one] of round.entries()) sessions[at]?.steps.push(one);
+    }
+    all.push(sessions);
+    await page.evaluate(endAll, null);
   }
-  return { info: pf.info, model: model.info, open, load, heapBefore, heapAfter, all };
+  return { ...loaded, all };
 }
 
 await run(async () => {
   const { values } = parseArgs({
     options: {
       model: { type: 'string', default: 'smollm2-135m-instruct-q4_1' },
-      prompt: { type: 'string', default: '64' },
+      prompt: { type: 'string', default: '20' },
       gen: { type: 'string', default: '16' },
       runs: { type: 'string', default: '3' },
       browser: { type: 'string', default: 'chromium' },
@@ -98,51 +171,74 @@ await run(async () => {
   await installBrowsers();
 
   const line = step(`measuring in ${values.browser}`);
+  const load = loadavg()[0] ?? Number.NaN;
   const server = await serveTests();
   const browser = await browsers[values.browser]();
   try {
     const page = await browser.open(`${server.address}package.html`);
-    const found = await page.evaluate(measure, options);
+    const found = await measure(page, options);
     line.done();
-    report(found, options, values.json);
+    report(found, options, { browser: browser.version, load }, values.json);
   } finally {
     await browser.close();
     await server.close();
   }
 });
 
-/** @param {Awaited<ReturnType<typeof measure>>} found @param {{ promptTokens: number, guideCounts: number[] }} options
- * @param {boolean} json */
-function report(found, { promptTokens, guideCounts }, json) {
-  const brotli = brotliSize('web/package/dist/wasm/pilotfish_bg.wasm');
-  const rows = guideCounts.map((guided) => {
-    const runs = found.all.filter((one) => one.guided === guided);
-    const info = runs[0]?.info;
-    const rowTokens = info.rows.reduce(
+/**
+ * @param {Awaited<ReturnType<typeof measure>>} found
+ * @param {{ guideCounts: number[] }} options
+ * @param {{ browser: string, load: number }} around
+ * @param {boolean} json
+ */
+function report(found, { guideCounts }, { browser, load }, json) {
+  const wasm = 'web/package/dist/wasm/pilotfish_bg.wasm';
+  const rows = guideCounts.map((guided, at) => {
+    const runs = found.all.flatMap((sessions) => sessions[at] ?? []);
+    const steps = runs.flatMap((one) => one.steps);
+    const unguided = found.all.flatMap((sessions) => sessions[0]?.steps ?? []);
+    const [cold] = runs;
+    const info = cold?.prefill.info;
+    const promptsTokens = info.rows.reduce(
       (/** @type {number} */ sum, /** @type {any} */ row) => sum + row.promptTokens,
       0,
     );
+    const warm = runs.length > 1 ? runs.slice(1) : runs;
     return {
       guides: guided,
       rows: info.rows.length,
-      dispatches: info.dispatchesPerStep,
-      prefillTokensPerSecond: median(runs.map((one) => rowTokens / one.prefill)),
-      prefillSeconds: median(runs.map((one) => one.prefill)),
-      firstTokenSeconds: median(runs.map((one) => one.prefill + one.first)),
-      decodeTokensPerSecond: median(runs.map((one) => one.made / one.decode)),
+      dispatchesPerStep: info.dispatchesPerStep,
       weightBytesPerStep: info.weightBytesPerStep,
+      promptTokens: promptsTokens,
+      firstSession: {
+        firstTokenSeconds: cold === undefined ? Number.NaN : cold.prefill.seconds + cold.first.seconds,
+        firstTokenCpuSeconds: cold === undefined ? Number.NaN : cold.prefill.cpu + cold.first.cpu,
+      },
+      firstTokenSeconds: median(warm.map((one) => one.prefill.seconds + one.first.seconds)),
+      firstTokenCpuSeconds: median(warm.map((one) => one.prefill.cpu + one.first.cpu)),
+      prefillTokensPerSecond: median(warm.map((one) => (promptsTokens - info.rows.length) / one.prefill.seconds)),
+      decodeTokensPerSecond: 1 / median(steps.map(({ seconds }) => seconds)),
+      decodeCpuSeconds: median(steps.map(({ cpu }) => cpu)),
+      // Each step against the unguided one of the same round.
+      stepCost: median(steps.map(({ seconds }, index) => seconds / (unguided[index]?.seconds ?? Number.NaN))),
+      stepCpuCost: median(steps.map(({ cpu }, index) => cpu / (unguided[index]?.cpu ?? Number.NaN))),
     };
   });
   const result = {
+    date: new Date().toISOString(),
+    browser,
+    machineLoad: load,
     adapter: found.info.adapter,
     matvec: found.info.matvec,
     features: found.info.features,
     model: found.model.name,
     openSeconds: found.open,
     loadSeconds: found.load,
+    openAndLoadCpuSeconds: found.cpu,
     wasmHeapPeak: found.heapAfter,
     wasmHeapBeforeLoad: found.heapBefore,
-    wasmBrotli: brotli,
+    wasmBytes: statSync(join(root, wasm)).size,
+    wasmBrotli: brotliSize(wasm),
     rows,
   };
   if (json) {
@@ -151,19 +247,25 @@ function report(found, { promptTokens, guideCounts }, json) {
   }
   const { vendor, architecture, description } = found.info.adapter;
   const features = found.info.features.join(', ') || 'no optional features';
+  const kilobytes = (/** @type {number} */ bytes) => `${(bytes / 1000).toFixed(0)} kB`;
   console.log(`
 ${bold(found.model.name || found.model.architecture)} on ${[vendor, architecture, description].filter(Boolean).join(' ') || 'an unnamed adapter'} ${dim(`(matvec ${found.info.matvec}; ${features})`)}
-  wasm ${(brotli / 1000).toFixed(0)} kB brotli; opened in ${found.open.toFixed(1)} s, loaded in ${found.load.toFixed(1)} s
-  wasm heap: peak ${megabytes(found.heapAfter)} after loading, ${megabytes(found.heapBefore)} before
+  ${browser}, ${result.date.slice(0, 10)}, machine load ${load.toFixed(1)} at the start
+  wasm ${kilobytes(result.wasmBytes)}, ${kilobytes(result.wasmBrotli)} brotli; opened in ${found.open.toFixed(1)} s, loaded in ${found.load.toFixed(1)} s (${found.cpu.toFixed(1)} CPU s)
+  wasm heap: peak ${megabytes(found.heapAfter)} while loading, ${megabytes(found.heapBefore)} before
+  seconds are the clock's, and the browser's CPU seconds in parentheses
 `);
-  const [plain] = rows;
   for (const row of rows) {
-    const ratio = (plain?.decodeTokensPerSecond ?? Number.NaN) / row.decodeTokensPerSecond;
     const name = row.guides === 0 ? 'unguided' : `${row.guides} context guide${row.guides > 1 ? 's' : ''}`;
+    const both = (/** @type {number} */ seconds, /** @type {number} */ cpu) =>
+      `${seconds.toFixed(2)} s (${cpu.toFixed(2)})`;
     console.log(
-      `  ${name.padEnd(17)} ${row.rows} rows, ${row.dispatches} dispatches a step: decode ${row.decodeTokensPerSecond.toFixed(2)} tok/s` +
-        ` (a step costs ${ratio.toFixed(2)}x), prefill ${row.prefillTokensPerSecond.toFixed(1)} tok/s,` +
-        ` first token of ${promptTokens} after ${row.firstTokenSeconds.toFixed(1)} s`,
+      `  ${bold(name)}: ${row.rows} rows, ${row.dispatchesPerStep} dispatches a step\n` +
+        `    decode ${row.decodeTokensPerSecond.toFixed(2)} tok/s, ${both(1 / row.decodeTokensPerSecond, row.decodeCpuSeconds)} a token,` +
+        ` ${row.stepCost.toFixed(2)}x (${row.stepCpuCost.toFixed(2)}x) an unguided one\n` +
+        `    prompts of ${row.promptTokens} tokens at ${row.prefillTokensPerSecond.toFixed(1)} tok/s;` +
+        ` first token after ${both(row.firstTokenSeconds, row.firstTokenCpuSeconds)},` +
+        ` in the first session ${both(row.firstSession.firstTokenSeconds, row.firstSession.firstTokenCpuSeconds)}`,
     );
   }
 }

@@ -1,5 +1,6 @@
 // npm test [-- STAGE...]: everything from an empty machine: tools, browsers and models are installed, then all checks run.
-// A failed check does not hide the others; the last line counts them. With names, only those stages run: `npm test -- rust`.
+// A failed check does not hide the others; the last line counts them. With names, only those stages run: `npm test -- rust`;
+// `npm test -- --help` lists them.
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,12 +26,44 @@ const nodeTests = (folder, options = []) => ({
   args: ['--test', '--test-reporter=spec', ...options, ...testsIn(folder)],
 });
 
-// Two browsers at once on two cores only make both slow.
+// A file's tests use both browsers at once already.
 const oneAtATime = ['--test-concurrency=1'];
 
+/** What each stage is. */
+const stages = {
+  format: 'cargo fmt, prettier',
+  types: 'types of the scripts and tests',
+  rust: "clippy; engine and command line, on this machine's Vulkan",
+  scripts: 'what these scripts are made of',
+  package: 'the npm package, without a browser',
+  studio: 'the page: its types, its logic, and itself with a simulated engine',
+  browser: 'kernels, package, real models and the page in Chromium and Firefox',
+};
+const usage = `npm test [-- STAGE...]
+${Object.entries(stages)
+  .map(([name, what]) => `  ${name.padEnd(8)}  ${what}`)
+  .join('\n')}
+
+  PILOTFISH_BROWSERS=firefox   the browser stage in one browser
+  PILOTFISH_GRID=matvec        kernels: the cases whose names hold that, here and in browsers
+  PILOTFISH_GRID=full          kernels in browsers: the whole grid with WebGPU's default limits too
+  PILOTFISH_VERBOSE=1          all that the browsers' pages log`;
+
+/** The stages that were named, or all. */
+function wantedStages() {
+  const named = process.argv.slice(2);
+  const unknown = named.filter((name) => !(name in stages));
+  if (unknown.length > 0) throw new Stop(`no stage is named ${unknown.join(' or ')}`, usage);
+  return new Set(named.length > 0 ? named : Object.keys(stages));
+}
+
 await run(async () => {
-  const only = process.argv.slice(2);
-  const wanted = (/** @type {{ name: string }} */ { name }) => only.length === 0 || only.includes(name);
+  if (process.argv.slice(2).some((argument) => argument === '--help' || argument === '-h')) {
+    console.log(usage);
+    return;
+  }
+  const chosen = wantedStages();
+  const wanted = (/** @type {{ name: string }} */ { name }) => chosen.has(name);
 
   await installPackages();
   await prepareRust();
@@ -56,25 +89,23 @@ await run(async () => {
   ];
   const total = await runStages(rust.filter(wanted));
 
-  await buildWasm({ folder: 'web/package/src/wasm' });
-  await buildPackage();
-  await buildPage();
+  if (['package', 'studio', 'browser'].some((name) => chosen.has(name))) {
+    await buildWasm({ folder: 'web/package/src/wasm' });
+    await buildPackage();
+    await buildPage();
+  }
+  if (chosen.has('browser')) await buildWasm({ folder: '.cache/wasm-grid', features: ['grid'] });
   /** @type {import('./lib/stages.mjs').Stage[]} */
   const web = [
     { name: 'package', title: 'package', ...nodeTests('web/package/test') },
     { name: 'studio', title: 'types of the page', program: npm, args: ['run', 'check', '-w', 'web/studio'] },
     { name: 'studio', title: 'page', program: npm, args: ['test', '-w', 'web/studio'] },
+    { name: 'browser', title: 'browsers', ...nodeTests('tests/browser', oneAtATime), env },
   ];
-  // On emulated GPUs the kernel grid alone takes longer than everything else together: it runs when it is asked for by name.
-  if (only.includes('browser')) {
-    await buildWasm({ folder: '.cache/wasm-grid', features: ['grid'] });
-    web.push({ name: 'browser', title: 'browsers', ...nodeTests('tests/browser', oneAtATime), env });
-  }
   const more = await runStages(web.filter(wanted));
 
   const passed = total.passed + more.passed;
   const failed = total.failed + more.failed;
   console.log(`\n${passed} passed, ${failed} failed`);
   if (failed > 0) process.exitCode = 1;
-  if (passed + failed === 0) throw new Stop(`no stage is named ${only.join(' or ')}`);
 });

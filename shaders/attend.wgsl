@@ -110,9 +110,9 @@ fn main(
         }
     }
 
-    var largest: array<f32, GROUP>;
-    var total: array<f32, GROUP>;
-    var sum: array<vec4<f32>, GROUP>;
+    var largest = array<f32, GROUP>();
+    var total = array<f32, GROUP>();
+    var sum = array<vec4<f32>, GROUP>();
     for (var g = 0u; g < GROUP; g++) {
         largest[g] = NEVER;
     }
@@ -120,11 +120,11 @@ fn main(
     let p = lane % D4;
     for (var chunk = begin; chunk < end; chunk += CHUNK) {
         for (var at = lane / PARTS; at < CHUNK; at += SIZE / PARTS) {
-            var dots: array<f32, GROUP>;
+            var dots = array<f32, GROUP>();
             let key = chunk + at;
             if key < end {
                 for (var i = lane % PARTS; i < D4; i += PARTS) {
-                    var held: vec2<u32>;
+                    var held = vec2<u32>();
                     if key == pos {
                         held = own_k[i];
                     } else {
@@ -141,7 +141,7 @@ fn main(
             }
         }
         workgroupBarrier();
-        var scores: array<f32, GROUP>;
+        var scores = array<f32, GROUP>();
         for (var g = 0u; g < GROUP; g++) {
             let at = (g * CHUNK + lane) * PARTS;
             let score = capped((scratch[at] + scratch[at + 1u]) + (scratch[at + 2u] + scratch[at + 3u]));
@@ -171,7 +171,7 @@ fn main(
         workgroupBarrier();
         if phase < PHASES {
             for (var at = phase; at < min(CHUNK, end - chunk); at += PHASES) {
-                var held: vec2<u32>;
+                var held = vec2<u32>();
                 if chunk + at == pos {
                     held = own_v[p];
                 } else {

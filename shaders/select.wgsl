@@ -67,8 +67,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first = group.x * params.chunk;
     let end = min(first + params.chunk, params.vocab);
     for (var id = first + lane; id < end; id += SIZE) {
-        var x: f32;
-        var present: bool;
+        var x = 0.0;
+        var present = false;
         if by_row {
             x = logit(row, id);
             present = is_possible(x);

@@ -27,8 +27,10 @@ export function countTests(printed, succeeded) {
       : vitest
         ? { passed: sum(/^\s+Tests\s+.*?(\d+) passed/gm), failed: sum(/^\s+Tests\s+.*?(\d+) failed/gm) }
         : { passed: succeeded ? 1 : 0, failed: 0 };
-  // A runner that fails without counting a failure (it did not compile, it crashed) failed all the same.
-  return succeeded || count.failed > 0 ? count : { ...count, failed: 1 };
+  // A runner that fails without counting a failure (it did not compile, it crashed) failed all the same, and so did one that
+  // found nothing to run.
+  const told = count.failed > 0 || (succeeded && count.passed > 0);
+  return told ? count : { ...count, failed: 1 };
 }
 
 /**
@@ -51,12 +53,13 @@ export async function runStages(stages) {
     const { passed, failed } = countTests(printed, succeeded);
     total.passed += passed;
     total.failed += failed;
-    if (succeeded) line.done(`${passed} passed`);
+    if (failed === 0) line.done(`${passed} passed`);
     else {
       line.fail(`${passed} passed, ${failed} failed`);
       console.log(`\n${printed.trimEnd()}\n\n${bold(`the above: ${title}`)}\n`);
     }
-    for (const [, text] of printed.matchAll(/^\s*[#ℹ] (.*: \d+ passed, \d+ skipped)$/gm)) console.log(`    ${text}`);
+    // What tests measured; the runner's own totals are not indented.
+    for (const [, text] of printed.matchAll(/^\s+[#ℹ] (.+)$/gm)) console.log(`    ${text}`);
   }
   return total;
 }

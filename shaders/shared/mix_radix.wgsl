@@ -102,7 +102,7 @@ fn narrow(lane: u32, selection: u32, level: u32, by_mass: bool) -> vec3<u32> {
         }
         total = plus(total, part_sum[i]);
     }
-    var left: vec2<u32>;
+    var left = vec2<u32>();
     if before == 0u {
         left = wanted(selection, by_mass, total);
     } else {

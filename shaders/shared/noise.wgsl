@@ -27,7 +27,7 @@ fn unit_of(h: u32) -> f32 {
 // u = (bits + 1/2) / 2^32;  -ln(-ln(1 - u)). Large values come from small u, where f32 is finest: the tail is exact to
 // 2^-32, which 262,144 tokens need.
 fn gumbel(bits: u32) -> f32 {
-    var exponential: f32;
+    var exponential = 0.0;
     if bits < 0x80000000u {
         let u = unit_of(bits);
         exponential = twice_atanh(u / (2.0 - u));

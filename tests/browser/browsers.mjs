@@ -3,6 +3,7 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { describe } from 'node:test';
 import { chromium } from 'playwright-core';
 import puppeteer from 'puppeteer-core';
 import { modelsDir, root } from '../../scripts/lib/paths.mjs';
@@ -17,7 +18,7 @@ import { Stop } from '../../scripts/lib/say.mjs';
  *   screenshot(options: { path: string }): Promise<unknown>,
  *   close(): Promise<void>,
  * }} Page
- * @typedef {{ name: 'chromium' | 'firefox', open(address: string): Promise<Page>, close(): Promise<void> }} Browser
+ * @typedef {{ name: 'chromium' | 'firefox', version: string, open(address: string): Promise<Page>, close(): Promise<void> }} Browser
  */
 
 /** Where each browser is looked for, first the one that was asked for. */
@@ -67,6 +68,7 @@ export async function openChromium() {
   });
   return {
     name: 'chromium',
+    version: `Chromium ${browser.version()}`,
     async open(address) {
       const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
       forward('chromium', page);
@@ -93,6 +95,7 @@ export async function openFirefox() {
   });
   return {
     name: 'firefox',
+    version: (await browser.version()).replace('/', ' '),
     async open(address) {
       const page = await browser.newPage();
       forward('firefox', page);
@@ -105,10 +108,23 @@ export async function openFirefox() {
 
 export const browsers = { chromium: openChromium, firefox: openFirefox };
 
-/** PILOTFISH_BROWSERS=firefox runs the tests in one browser. */
-export const chosenBrowsers = /** @type {('chromium' | 'firefox')[]} */ (
-  (process.env.PILOTFISH_BROWSERS ?? 'chromium,firefox').split(',')
-);
+/** PILOTFISH_BROWSERS=firefox runs the tests in one browser. @type {('chromium' | 'firefox')[]} */
+export const chosenBrowsers = (process.env.PILOTFISH_BROWSERS ?? 'chromium,firefox').split(',').map((name) => {
+  if (name === 'chromium' || name === 'firefox') return name;
+  throw new Stop(`PILOTFISH_BROWSERS names ${JSON.stringify(name)}`, 'It may name chromium, firefox, or both.');
+});
+
+/**
+ * Defines the same tests for each chosen browser. Both run at once: while one compiles a kernel, which takes most of the time and
+ * one core, the other computes.
+ * @param {string} title
+ * @param {(name: 'chromium' | 'firefox') => void} define
+ */
+export function inEachBrowser(title, define) {
+  describe(title, { concurrency: true }, () => {
+    for (const name of chosenBrowsers) describe(`in ${name}`, { concurrency: 1 }, () => define(name));
+  });
+}
 
 /**
  * Shows a page's errors; with PILOTFISH_VERBOSE, all that it logs.

@@ -16,4 +16,5 @@ it('counts a check without tests as one, and a failure that nobody counted too',
   assert.deepEqual(countTests('All matched files use Prettier code style!', true), { passed: 1, failed: 0 });
   assert.deepEqual(countTests('error: could not compile', false), { passed: 0, failed: 1 });
   assert.deepEqual(countTests('ℹ pass 7\nℹ fail 0\n', false), { passed: 7, failed: 1 });
+  assert.deepEqual(countTests('ℹ pass 0\nℹ fail 0\n', true), { passed: 0, failed: 1 }, 'nothing ran');
 });

@@ -59,6 +59,7 @@ impl Global {
                 Matvec::Subgroup => MatvecShape::Subgroup,
                 Matvec::Rows => MatvecShape::Rows,
             }),
+            ..EngineOptions::default()
         }
     }
 }

@@ -17,7 +17,7 @@ mod source;
 pub use adapter::Adapter;
 pub use engine::Engine;
 #[cfg(feature = "grid")]
-pub use grid::run_grid;
+pub use grid::Grid;
 pub use model::Model;
 pub use panic::on_panic;
 pub use session::Session;

@@ -12,9 +12,16 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
   readonly #channel: Channel;
   readonly #handle: Handle;
   readonly #signal: AbortSignal | undefined;
-  readonly #onAbort = () => this.stop();
+  // An abort rejects what waits by itself.
+  readonly #onAbort = () => this.#endInWorker();
   readonly #guides: ReadonlySet<string>;
   #disposed = false;
+  #stopped = false;
+  #answerStop!: () => void;
+  /** Resolves when `stop` is called. */
+  readonly #stop = new Promise<undefined>((resolve) => {
+    this.#answerStop = () => resolve(undefined);
+  });
   /** What the engine said against a setting, thrown by the next step. */
   #objection: unknown;
 
@@ -34,7 +41,7 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
     signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
-  /** The next token; undefined once the text has ended. */
+  /** The next token; undefined once the text has ended or was stopped. */
   async next(): Promise<StepOf<Name> | undefined> {
     this.#mustLive();
     this.#signal?.throwIfAborted();
@@ -43,8 +50,9 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
       this.#objection = undefined;
       throw objection;
     }
-    const step = await this.#channel.call('next', { session: this.#handle }, { signal: this.#signal });
-    return step as StepOf<Name> | undefined;
+    if (this.#stopped) return undefined;
+    const step = this.#channel.call('next', { session: this.#handle }, { signal: this.#signal });
+    return (await Promise.race([step, this.#stop])) as StepOf<Name> | undefined;
   }
 
   [Symbol.asyncIterator](): AsyncIterator<StepOf<Name>, undefined> {
@@ -116,9 +124,14 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
     return this.#channel.call('rest', { session: this.#handle });
   }
 
-  /** Ends the text after the last token that was read. */
+  /**
+   * Ends the text after the last token that was read: whoever waits for another hears at once that there is none, and a step
+   * that the GPU is at is dropped when it is done.
+   */
   stop(): void {
-    if (!this.#disposed) this.#tell(this.#channel.call('stop', { session: this.#handle }));
+    this.#stopped = true;
+    this.#answerStop();
+    this.#endInWorker();
   }
 
   /** Frees the session's memory on the GPU. */
@@ -146,6 +159,10 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
     if (wrong !== undefined) {
       throw new PilotfishError('argument.invalid', `${what} must be a finite number, found ${wrong}`);
     }
+  }
+
+  #endInWorker(): void {
+    if (!this.#disposed) this.#tell(this.#channel.call('stop', { session: this.#handle }));
   }
 
   #tell(call: Promise<void>): void {

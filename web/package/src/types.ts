@@ -164,7 +164,7 @@ export interface StepOf<Guide extends string = string> {
    * string.
    */
   readonly text: string;
-  readonly stop: 'end' | 'length' | 'context' | 'stopped' | 'stop_string' | null;
+  readonly stop: 'end' | 'length' | 'context' | 'stop_string' | null;
   /** The stop string that ended the text. */
   readonly stopString?: string;
   readonly logProbs: {

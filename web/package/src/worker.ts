@@ -38,6 +38,8 @@ async function openEngine(surface: Surface, { matvec, power = 'high', subgroups 
   const options = JSON.stringify({
     gpu: { low_power: power === 'low', web_subgroups },
     matvec: matvec === undefined || matvec === 'auto' ? null : matvec,
+    // The base and one guide by context: the browser compiles their kernels while the model downloads.
+    expected_rows: 2,
   });
   const open = () => surface.Engine.open(options);
   const engine = await (web_subgroups ? withSubgroups(open) : open());

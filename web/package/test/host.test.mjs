@@ -403,7 +403,26 @@ describe('Session', () => {
     }
     assert.equal(text, '0 1 2 3 4 ');
     assert.equal(await session.next(), undefined);
+    await session.dispose();
     assert.ok(fake.log.includes('stop'));
+  });
+
+  it('answers a stop at once, and frees the session after its running step', async () => {
+    const { fake, pf, session } = await started();
+    await session.next();
+    let finish = () => {};
+    fake.pause = () => new Promise((resolve) => (finish = () => resolve(undefined)));
+    const waiting = session.next();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.equal(fake.running, 1);
+    session.stop();
+    assert.equal(await waiting, undefined);
+    assert.equal(await session.next(), undefined);
+    assert.equal(fake.running, 1, 'the step goes on');
+    const freed = session.dispose();
+    finish();
+    await freed;
+    assert.deepEqual(fake.log.slice(-2), ['stop', 'session freed']);
   });
 
   it('passes weights and sampling on, and refuses nonsense', async () => {

@@ -25,6 +25,7 @@
 mod model;
 mod options;
 mod plan;
+mod prepare;
 mod rows;
 mod score;
 mod session;
@@ -58,6 +59,9 @@ pub struct EngineOptions {
     pub gpu: GpuOptions,
     /// How matrices and vectors are multiplied; measured on the device where it is not said.
     pub matvec: Option<MatvecShape>,
+    /// How many rows sessions are expected to have: their kernels are compiled while a model's weights stream. That is worth it
+    /// where the GPU compiles beside the caller, as browsers do; with 0 a session compiles what it needs.
+    pub expected_rows: u32,
 }
 
 /// What a session runs on: options name guide models and adapters by their place here.
@@ -93,6 +97,7 @@ impl<'a> Models<'a> {
 pub struct Engine {
     pub(crate) gpu: Rc<Gpu>,
     pub(crate) shape: MatvecShape,
+    expected_rows: u32,
     calibration: Option<Calibration>,
 }
 
@@ -116,7 +121,8 @@ impl Engine {
         let calibration = if options.matvec.is_some() { None } else { Some(calibrate(&gpu, now).await?) };
         let measured = calibration.as_ref().map(|measured| measured.shape);
         let shape = options.matvec.or(measured).unwrap_or_else(|| MatvecShape::guess(&gpu));
-        Ok(Self { gpu, shape, calibration })
+        let expected_rows = options.expected_rows.min(MAX_ROWS as u32);
+        Ok(Self { gpu, shape, expected_rows, calibration })
     }
 
     /// What this engine runs on.
@@ -135,7 +141,7 @@ impl Engine {
         source: &mut impl ByteSource,
         progress: impl FnMut(LoadProgress) -> bool,
     ) -> Result<Model> {
-        Model::load(&self.gpu, source, progress).await
+        Model::load(self, source, progress).await
     }
 
     /// Tokens of a prefill batch. A software adapter takes seconds for a long one, and must notice an abort between two.

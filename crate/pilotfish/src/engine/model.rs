@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::Engine;
 use crate::arch::ModelSpec;
 use crate::chat::{ChatTemplate, Message};
 use crate::gguf::{GgufError, Header};
-use crate::gpu::Gpu;
 use crate::model::{ByteSource, LoadProgress, Weights};
 use crate::tokenizer::{Bos, Encode, TokenId, Tokenizer};
 use crate::{Error, Result};
@@ -103,7 +103,7 @@ pub async fn open(source: &mut impl ByteSource) -> Result<Opened> {
 impl Model {
     /// Loads a GGUF file. `progress` answers `false` to abort; then nothing is kept.
     pub async fn load(
-        gpu: &Gpu,
+        engine: &Engine,
         source: &mut impl ByteSource,
         progress: impl FnMut(LoadProgress) -> bool,
     ) -> Result<Self> {
@@ -111,7 +111,9 @@ impl Model {
         if tokenizer.n_vocab() > spec.n_vocab {
             return Err(Error::VocabularySize { tokens: tokenizer.n_vocab(), rows: spec.n_vocab });
         }
-        let weights = Weights::load(gpu, &spec, source, progress).await?;
+        let vocab = tokenizer.n_vocab().min(spec.n_vocab);
+        let planned = |weights: &Weights| engine.prepare(&spec, weights, vocab);
+        let weights = Weights::load(&engine.gpu, &spec, source, planned, progress).await?;
         Ok(Self { header, spec, tokenizer, chat, weights })
     }
 

@@ -63,7 +63,8 @@ fn default_max_tokens() -> u32 {
     256
 }
 
-fn default_candidates() -> u32 {
+/// As many as a panel shows.
+pub(super) fn default_candidates() -> u32 {
     10
 }
 

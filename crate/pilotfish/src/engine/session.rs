@@ -25,14 +25,14 @@ use crate::tokenizer::{StreamDecoder, TokenId, Tokenizer};
 use crate::{Error, Result};
 
 /// The most steps in flight.
-const MAX_IN_FLIGHT: u32 = 8;
+pub(super) const MAX_IN_FLIGHT: u32 = 8;
 
 /// Steps in flight on a GPU: enough to hide the way of a token to the CPU, few enough for a slider to feel immediate.
 const DEFAULT_IN_FLIGHT: u32 = 3;
 
 /// Each weight set's decode batch begins at a multiple of this many bytes: WebGPU's binding alignment, and room for
 /// [`super::rows::MAX_ROWS`] tokens.
-const BATCH_STRIDE: u64 = 256;
+pub(super) const BATCH_STRIDE: u64 = 256;
 
 /// What is done while a session is being made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

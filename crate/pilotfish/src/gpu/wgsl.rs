@@ -53,12 +53,23 @@ pub(crate) fn assemble<'a>(
         body: String::new(),
     };
     parts.add(kernel)?;
+    if let Some(line) = unset_variable(&parts.body) {
+        return Err(AssembleError(format!("`{kernel}`: `{line}` has no value")));
+    }
     let mut text = String::new();
     for line in &parts.enables {
         let _ = writeln!(text, "{line}");
     }
     text.push_str(&parts.body);
     Ok(text)
+}
+
+/// The first local variable of `text` that is declared without a value, if any.
+///
+/// WGSL makes such a variable zero whenever its declaration is reached, but in loops it kept the value of the round before:
+/// in Chromium 156, and in Firefox (naga before gfx-rs/wgpu pull request 9592). So every one gets a value.
+fn unset_variable(text: &str) -> Option<&str> {
+    text.lines().map(str::trim).find(|line| line.starts_with("var ") && line.ends_with(';') && !line.contains('='))
 }
 
 /// Fills `{slot}`s in an import's name.
@@ -169,6 +180,17 @@ mod tests {
         let body = |i: u32| format!("let a_{i}_0 = 0u;\nlet a_{i}_1 = 1u;\nb({i});\n");
         let expected = format!("const N: u32 = 2u;\n{}{}c();\n", body(0), body(1));
         assert_eq!(assemble(&source, "k", &[], &[("N", 2)]), Ok(expected));
+    }
+
+    #[test]
+    fn a_local_variable_without_a_value_is_refused() {
+        let global = "var<workgroup> a: array<f32, 4>;\n@group(0) @binding(1) var<storage, read> b: array<f32>;\n";
+        let assembled = |body: &str| {
+            let text = format!("{global}for (var i = 0u; i < 4u; i++) {{\n  {body}\n}}");
+            assemble(&|_: &str| Some(text.as_str()), "k", &[], &[]).map(|_| ())
+        };
+        assert_eq!(assembled("var c = 0.0;"), Ok(()));
+        assert_eq!(assembled("var c: f32;"), Err(AssembleError("`k`: `var c: f32;` has no value".into())));
     }
 
     #[test]

@@ -89,17 +89,20 @@ impl Weights {
         self.output.as_ref().unwrap_or(&self.embed)
     }
 
-    /// Streams the tensors of `source` to `gpu`, in the order of the file. `progress` answers `false` to abort.
+    /// Streams the tensors of `source` to `gpu`, in the order of the file. `allocated` is called before, with every buffer made
+    /// and none filled. `progress` answers `false` to abort.
     pub async fn load(
         gpu: &Gpu,
         spec: &ModelSpec,
         source: &mut impl ByteSource,
+        allocated: impl FnOnce(&Self) -> Result<()>,
         mut progress: impl FnMut(LoadProgress) -> bool,
     ) -> Result<Self> {
         let mut uploads = Uploads { gpu, tensors: &spec.tensors, items: Vec::new(), bytes: 0 };
         let mut weights = uploads.allocate(spec)?;
         weights.frequencies = frequencies(spec, source).await?;
         gpu.flush().await?;
+        allocated(&weights)?;
         let Uploads { mut items, .. } = uploads;
         items.sort_by_key(|item| spec.tensors[item.tensor].offset);
         let mut state = LoadProgress { done: 0, total: items.iter().map(|item| spec.tensors[item.tensor].bytes).sum() };

@@ -71,17 +71,29 @@ impl Case {
         self.needs_subgroups = true;
         self
     }
+
+    /// Runs the kernels and their twins.
+    pub async fn run(&self, gpu: &Gpu) -> Verdict {
+        if self.needs_subgroups && !gpu.features().subgroups {
+            return Verdict::Skipped;
+        }
+        let compared = (self.run)(gpu).await;
+        match gpu.take_fault().and(compared) {
+            Ok(comparison) => comparison.complaint().map_or(Verdict::Held, Verdict::Off),
+            Err(error) => Verdict::Off(error.to_string()),
+        }
+    }
 }
 
-/// How a run of the grid ended.
-#[derive(Debug, Default, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Outcome {
-    /// Cases that held.
-    pub passed: usize,
-    /// Cases that need a feature this device lacks.
-    pub skipped: usize,
-    /// `name: complaint` of those that did not hold.
-    pub failed: Vec<String>,
+/// How a case ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The kernel equals its twin.
+    Held,
+    /// It needs a feature that this device lacks.
+    Skipped,
+    /// What is wrong.
+    Off(String),
 }
 
 /// Every case of every kernel.
@@ -101,28 +113,6 @@ pub fn cases() -> Vec<Case> {
     cases.extend(super::pick::cases::cases());
     cases.extend(crate::guidance::cases::cases());
     cases
-}
-
-/// Runs the cases whose names contain `filter`, telling `report` each name and complaint.
-pub async fn run_grid(gpu: &Gpu, filter: &str, mut report: impl FnMut(&str, Option<&str>)) -> Outcome {
-    let mut outcome = Outcome::default();
-    for case in cases().into_iter().filter(|case| case.name.contains(filter)) {
-        if case.needs_subgroups && !gpu.features().subgroups {
-            outcome.skipped += 1;
-            continue;
-        }
-        let compared = (case.run)(gpu).await;
-        let complaint = match gpu.take_fault().and(compared) {
-            Ok(comparison) => comparison.complaint(),
-            Err(error) => Some(error.to_string()),
-        };
-        report(&case.name, complaint.as_deref());
-        match complaint {
-            None => outcome.passed += 1,
-            Some(complaint) => outcome.failed.push(format!("{}: {complaint}", case.name)),
-        }
-    }
-    outcome
 }
 
 /// Runs `dispatches` over a batch of `tokens`, one split.
@@ -176,24 +166,25 @@ impl Numbers {
 mod tests {
     use super::*;
 
-    /// `PILOTFISH_GRID=matvec` runs a part of the grid.
+    /// `PILOTFISH_GRID=matvec` runs a part of the grid; `full` says something to the browsers' tests only.
     #[test]
     fn every_kernel_equals_its_twin() {
-        let filter = std::env::var("PILOTFISH_GRID").unwrap_or_default();
+        let filter = std::env::var("PILOTFISH_GRID").ok().filter(|filter| filter != "full").unwrap_or_default();
         for defaults_only in [false, true] {
             let options = crate::gpu::GpuOptions { defaults_only, ..Default::default() };
             let gpu =
                 pollster::block_on(Gpu::open(&options)).expect("a Vulkan driver (mesa-vulkan-drivers) is installed");
-            let outcome = pollster::block_on(run_grid(&gpu, &filter, |_, _| {}));
-            println!(
-                "{} {:?}: {} passed, {} skipped",
-                gpu.info().name,
-                gpu.features(),
-                outcome.passed,
-                outcome.skipped
-            );
-            assert!(outcome.failed.is_empty(), "{} failed:\n{}", outcome.failed.len(), outcome.failed.join("\n"));
-            assert!(outcome.passed > 0, "no case matches {filter:?}");
+            let (mut passed, mut skipped, mut failed) = (0, 0, Vec::new());
+            for case in cases().iter().filter(|case| case.name.contains(&filter)) {
+                match pollster::block_on(case.run(&gpu)) {
+                    Verdict::Held => passed += 1,
+                    Verdict::Skipped => skipped += 1,
+                    Verdict::Off(complaint) => failed.push(format!("{}: {complaint}", case.name)),
+                }
+            }
+            println!("{} {:?}: {passed} passed, {skipped} skipped", gpu.info().name, gpu.features());
+            assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+            assert!(passed > 0, "no case matches {filter:?}");
         }
     }
 }

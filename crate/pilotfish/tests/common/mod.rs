@@ -17,7 +17,7 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
 /// An engine on whatever GPU there is, with the default limits of WebGPU and no optional feature if `defaults_only`.
 pub(crate) fn engine_with(defaults_only: bool, matvec: MatvecShape) -> Engine {
     let gpu = GpuOptions { defaults_only, ..GpuOptions::default() };
-    let options = EngineOptions { gpu, matvec: Some(matvec) };
+    let options = EngineOptions { gpu, matvec: Some(matvec), ..EngineOptions::default() };
     wait(Engine::open(&options, &|| 0.0)).expect("a Vulkan driver (mesa-vulkan-drivers) is installed")
 }
 

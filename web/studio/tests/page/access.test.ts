@@ -87,7 +87,8 @@ test.each(['Guides', 'Sampling', 'Model'])('the panel %s of a narrow screen', as
 });
 
 test('the faders stay at hand on a narrow screen while text is written', async () => {
-  const page = await stage.page('pace=40', { width: 360, height: 740 });
+  // Slow enough that the text is still being written when a loaded machine comes to look.
+  const page = await stage.page('pace=250', { width: 360, height: 740 });
   await loadModel(page);
   await page.getByRole('navigation').getByRole('button', { name: 'Guides' }).click();
   await ask(page);
@@ -97,7 +98,11 @@ test('the faders stay at hand on a narrow screen while text is written', async (
     page.locator('[role=option]').first(),
     page.getByRole('button', { name: 'Stop' }),
   ]) {
-    const box = await locator.boundingBox();
-    expect(box && box.y >= 0 && box.y + box.height <= 740).toBe(true);
+    const inSight = async () => {
+      const box = await locator.boundingBox();
+      return box !== null && box.y >= 0 && box.y + box.height <= 740;
+    };
+    // What is being drawn anew has no box for a moment.
+    await expect.poll(inSight, { timeout: 5000 }).toBe(true);
   }
 });

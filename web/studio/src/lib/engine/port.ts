@@ -19,7 +19,8 @@ export type {
 
 export type Engine = Pilotfish;
 export type GuideSpec = Guide;
-export type StopReason = NonNullable<Step['stop']>;
+/** Why an answer ended: the engine's reasons, and the reader's. */
+export type StopReason = NonNullable<Step['stop']> | 'stopped';
 
 /** Where the page takes a model's bytes from: an address, or a file that was chosen or dropped. */
 export type Source = string | File;

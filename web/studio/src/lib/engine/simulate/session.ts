@@ -1,6 +1,6 @@
 /** One pretend answer: the real formula over the pretend language's few fillings a place. */
 
-import type { Candidate, RunOptions, Sampling, Session, SessionInfo, Step, StopReason, Weight } from '../port';
+import type { Candidate, RunOptions, Sampling, Session, SessionInfo, Step, Weight } from '../port';
 import { leanOf, logSoftmax, placeAt, type Place } from './language';
 
 export class SimulatedSession implements Omit<
@@ -53,20 +53,15 @@ export class SimulatedSession implements Omit<
       const place = placeAt(index);
       if (!place) return;
       await new Promise((resolve) => setTimeout(resolve, this.pace));
+      if (this.#stopped) return;
       if (index === 12) this.mayFail();
-      const stop: StopReason | null = this.#stopped
-        ? 'stopped'
-        : index + 1 === this.options.maxTokens
-          ? 'length'
-          : placeAt(index + 1)
-            ? null
-            : 'end';
+      const stop = index + 1 === this.options.maxTokens ? 'length' : placeAt(index + 1) ? null : 'end';
       yield this.#step(index, place, stop);
       if (stop) return;
     }
   }
 
-  #step(index: number, place: Place, stop: StopReason | null): Step {
+  #step(index: number, place: Place, stop: Step['stop']): Step {
     const temperature = this.#sampling.temperature;
     const guides = Object.entries(this.options.guides).map(([name, guide]) => ({
       name,
