@@ -22,30 +22,49 @@ fn model(name: &str) -> Option<String> {
     Some(path.to_str().expect("the path is UTF-8").to_owned())
 }
 
-fn golden(name: &str, golden: &str) {
+/// The shipped guides: the reward models (`GenARM`) of the reference.
+const GUIDES: [&str; 4] =
+    ["--adapter", "upbeat=models/guides/upbeat.gguf", "--adapter", "plain=models/guides/plain.gguf"];
+
+fn golden(name: &str, golden: &str, more: &[&str]) {
     let Some(model) = model(name) else { return };
     let golden = repository("golden").join(golden);
     let golden = golden.to_str().expect("the path is UTF-8");
     // Not the shape that the other tests fix: what a user gets.
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_pilotfish"))
         .args(["golden", "--json", "--model", &model, "--golden", golden])
+        .args(more)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .output()
         .expect("it starts");
     let report = String::from_utf8(output.stdout).expect("output is UTF-8");
     let stderr = String::from_utf8_lossy(&output.stderr);
     let report: Value = serde_json::from_str(&report).unwrap_or_else(|error| panic!("{error}: {report} {stderr}"));
     assert_eq!(report["failures"], serde_json::json!([]), "{report}");
+    assert_eq!(report["skipped"], serde_json::json!([]), "all of the file is compared");
     assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]
-fn smollm2_is_as_the_reference() {
-    golden(SMOLLM2, "smollm2-135m-q4_1.json");
+fn smollm2_is_as_the_reference_under_adapters_and_guided_by_them_too() {
+    golden(SMOLLM2, "smollm2-135m-q4_1.json", &GUIDES);
 }
 
 #[test]
 fn gemma3_is_as_the_reference() {
-    golden(GEMMA3, "gemma3-270m-q4_k_m.json");
+    golden(GEMMA3, "gemma3-270m-q4_k_m.json", &[]);
+}
+
+#[test]
+fn an_adapter_steers_the_text_and_weight_0_leaves_it() {
+    let Some(model) = model(SMOLLM2) else { return };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/guides/upbeat.gguf");
+    let guide = |weight: &str| format!("upbeat=adapter:{},weight={weight}", path.display());
+    let (plain, _) = generate(&model, &["--temperature", "0"]);
+    let (still, report) = generate(&model, &["--temperature", "0", "--guide", &guide("0")]);
+    assert_eq!(plain, still);
+    assert_eq!(report["session"]["rows"][1]["adapters"], serde_json::json!([0]));
+    assert_ne!(plain, generate(&model, &["--temperature", "0", "--guide", &guide("2")]).0);
 }
 
 const PROMPT: [&str; 2] = ["--chat", "Name one good thing about rainy days."];

@@ -14,6 +14,7 @@ use super::{Adapter, AdapterError, Component, Module, Pair, Place, RowOrder, che
 /// What of `adapter_config.json` bears on the numbers. PEFT writes many more fields; those that would change the numbers are
 /// here to be refused.
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the fields of somebody else's file")]
 struct Config {
     peft_type: String,
     base_model_name_or_path: Option<String>,

@@ -24,14 +24,14 @@ fn safetensors(tensors: &[(&str, &[usize])]) -> Vec<u8> {
 const Q_A: &str = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
 const Q_B: &str = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight";
 
-fn config(more: serde_json::Value) -> String {
+fn config(more: &serde_json::Value) -> String {
     let mut all = json!({ "peft_type": "LORA", "r": 2, "lora_alpha": 8, "bias": "none", "modules_to_save": null });
     let more = more.as_object().cloned().unwrap_or_default();
     all.as_object_mut().expect("it is an object").extend(more);
     all.to_string()
 }
 
-fn read(more: serde_json::Value, tensors: &[(&str, &[usize])]) -> Result<Adapter, AdapterError> {
+fn read(more: &serde_json::Value, tensors: &[(&str, &[usize])]) -> Result<Adapter, AdapterError> {
     Adapter::from_peft(&config(more), &safetensors(tensors))
 }
 
@@ -43,8 +43,8 @@ fn code(result: Result<Adapter, AdapterError>) -> &'static str {
 
 #[test]
 fn the_scale_is_that_of_the_config() {
-    let pair = |more| {
-        let adapter = read(more, &[(Q_A, &[2, 3]), (Q_B, &[4, 2])]).expect("it reads");
+    let pair = |more: serde_json::Value| {
+        let adapter = read(&more, &[(Q_A, &[2, 3]), (Q_B, &[4, 2])]).expect("it reads");
         adapter.fixed.pairs[&(0, Module::Q)].clone()
     };
     let plain = pair(json!({}));
@@ -67,7 +67,7 @@ fn what_is_not_computed_is_refused_by_name() {
         (json!({ "modules_to_save": ["lm_head"] }), "modules_to_save"),
         (json!({ "fan_in_fan_out": true }), "fan_in_fan_out"),
     ] {
-        let error = read(more, both).expect_err("it is refused");
+        let error = read(&more, both).expect_err("it is refused");
         assert_eq!(error.code(), "adapter.unsupported");
         assert!(error.to_string().contains(name), "{error}");
     }
@@ -78,27 +78,27 @@ fn what_is_not_computed_is_refused_by_name() {
         "base_model.model.model.layers.0.self_attn.qkv_proj.lora_A.weight",
         "base_model.model.model.layers.0.input_layernorm.weight",
     ] {
-        assert_eq!(code(read(json!({}), &[(name, &[2, 3])])), "adapter.unsupported", "{name}");
+        assert_eq!(code(read(&json!({}), &[(name, &[2, 3])])), "adapter.unsupported", "{name}");
     }
 }
 
 #[test]
 fn damaged_adapters_are_refused() {
     assert_eq!(code(Adapter::from_peft("{", &[])), "adapter.config");
-    assert_eq!(code(Adapter::from_peft(&config(json!({})), b"not a file")), "adapter.safetensors");
+    assert_eq!(code(Adapter::from_peft(&config(&json!({})), b"not a file")), "adapter.safetensors");
     let whole = safetensors(&[(Q_A, &[2, 3]), (Q_B, &[4, 2])]);
     for cut in [0, 7, 60, whole.len() - 1] {
-        assert_eq!(code(Adapter::from_peft(&config(json!({})), &whole[..cut])), "adapter.safetensors");
+        assert_eq!(code(Adapter::from_peft(&config(&json!({})), &whole[..cut])), "adapter.safetensors");
     }
-    assert_eq!(code(read(json!({}), &[])), "adapter.empty");
-    assert_eq!(code(read(json!({}), &[(Q_A, &[2, 3])])), "adapter.half_missing");
-    assert_eq!(code(read(json!({}), &[(Q_B, &[4, 2])])), "adapter.half_missing");
-    assert_eq!(code(read(json!({}), &[(Q_A, &[2, 3]), (Q_B, &[4, 3])])), "adapter.tensor_shape");
-    assert_eq!(code(read(json!({ "r": 3 }), &[(Q_A, &[2, 3]), (Q_B, &[4, 2])])), "adapter.tensor_shape");
-    assert_eq!(code(read(json!({}), &[(Q_A, &[2, 3, 1]), (Q_B, &[4, 2])])), "adapter.tensor_shape");
-    assert_eq!(code(read(json!({ "r": 0 }), &[(Q_A, &[0, 3]), (Q_B, &[4, 0])])), "adapter.rank");
-    assert_eq!(code(read(json!({ "r": 513 }), &[(Q_A, &[513, 3]), (Q_B, &[4, 513])])), "adapter.rank");
-    assert_eq!(code(read(json!({ "lora_alpha": 1e39 }), &[(Q_A, &[2, 3]), (Q_B, &[4, 2])])), "adapter.not_finite");
+    assert_eq!(code(read(&json!({}), &[])), "adapter.empty");
+    assert_eq!(code(read(&json!({}), &[(Q_A, &[2, 3])])), "adapter.half_missing");
+    assert_eq!(code(read(&json!({}), &[(Q_B, &[4, 2])])), "adapter.half_missing");
+    assert_eq!(code(read(&json!({}), &[(Q_A, &[2, 3]), (Q_B, &[4, 3])])), "adapter.tensor_shape");
+    assert_eq!(code(read(&json!({ "r": 3 }), &[(Q_A, &[2, 3]), (Q_B, &[4, 2])])), "adapter.tensor_shape");
+    assert_eq!(code(read(&json!({}), &[(Q_A, &[2, 3, 1]), (Q_B, &[4, 2])])), "adapter.tensor_shape");
+    assert_eq!(code(read(&json!({ "r": 0 }), &[(Q_A, &[0, 3]), (Q_B, &[4, 0])])), "adapter.rank");
+    assert_eq!(code(read(&json!({ "r": 513 }), &[(Q_A, &[513, 3]), (Q_B, &[4, 513])])), "adapter.rank");
+    assert_eq!(code(read(&json!({ "lora_alpha": 1e39 }), &[(Q_A, &[2, 3]), (Q_B, &[4, 2])])), "adapter.not_finite");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_gguf_adapter_is_what_was_written() {
         ("base_model.model.model.layers.1.mlp.down_proj.lora_B.weight", &[3, 4]),
     ];
     let more = json!({ "rank_pattern": { "down_proj": 4 }, "base_model_name_or_path": "x/Y" });
-    let adapter = read(more, tensors).expect("it reads");
+    let adapter = read(&more, tensors).expect("it reads");
     let again = Adapter::from_gguf(&adapter.to_gguf().expect("it writes")).expect("it reads again");
     assert_eq!((again.base.as_deref(), again.row_order), (Some("x/Y"), RowOrder::HalfSplit));
     assert_eq!(again.pairs().count(), 2);
@@ -149,7 +149,7 @@ fn a_bilinear_adapter_is_linear_in_its_preferences() {
     let shapes: [&[usize]; 4] = [&[3, 2], &[2, 3], &[1, 1], &[2, 4]];
     let tensors: Vec<(&str, &[usize])> = names.iter().map(String::as_str).zip(shapes).collect();
     let mut more = json!({ "peft_type": "PBLORA", "r1": 1, "r2": 2, "lora_alpha": 6 });
-    let adapter = read(more.clone(), &tensors).expect("it reads");
+    let adapter = read(&more, &tensors).expect("it reads");
     assert_eq!(adapter.preferences.len(), 2);
 
     let counting = |n: usize| (0..n).map(|at| at as f32 / 16.0).collect::<Vec<_>>();
@@ -179,10 +179,10 @@ fn a_bilinear_adapter_is_linear_in_its_preferences() {
     assert_eq!(again.preferences.len(), 2);
 
     more["r2"] = json!(1);
-    assert_eq!(code(read(more, &tensors)), "adapter.tensor_shape");
+    assert_eq!(code(read(&more, &tensors)), "adapter.tensor_shape");
     let without_w2 = &tensors[..3];
     let whole = json!({ "peft_type": "PBLORA", "r1": 1, "r2": 2 });
-    assert_eq!(code(read(whole, without_w2)), "adapter.half_missing");
+    assert_eq!(code(read(&whole, without_w2)), "adapter.half_missing");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! `bench`: speed and memory, the guided and the unguided run taking turns so that both see the same machine.
 
+mod compare;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -7,6 +10,8 @@ use clap::Args;
 use pilotfish::engine::{EngineInfo, Guide, GuideKind, ModelInfo, Prompt, SessionInfo, SessionOptions};
 use pilotfish::guidance::Sampling;
 use serde::Serialize;
+
+use compare::Compared;
 
 use crate::args::Global;
 use crate::error::Result;
@@ -46,6 +51,9 @@ pub(crate) struct BenchArgs {
     /// Steps submitted ahead of the one being read.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
     in_flight: Option<u32>,
+    /// Compare the base alone with one, two and three adapter guides of rank 8 on q, k and v.
+    #[arg(long)]
+    compare: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,6 +82,9 @@ struct MemoryReport {
 #[derive(Debug, Serialize)]
 struct Case {
     prompt_tokens: u32,
+    /// With adapter guides, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    compared: Vec<Compared>,
     unguided: Measured,
     #[serde(skip_serializing_if = "Option::is_none")]
     guided: Option<Measured>,
@@ -138,7 +149,12 @@ pub(crate) async fn run(args: &BenchArgs, global: &Global) -> Result<()> {
     let mut cases = Vec::new();
     for prompt_tokens in &args.prompt_tokens {
         options.prompt = Prompt::Text(prompt(&loaded, *prompt_tokens)?);
-        cases.push(case(&host, &loaded, &options, *prompt_tokens, args.runs).await?);
+        let mut case = case(&host, &loaded, &options, *prompt_tokens, args.runs).await?;
+        if args.compare {
+            let plain = SessionOptions { filter: None, schedules: BTreeMap::default(), ..options.clone() };
+            case.compared = compare::run(&host, &loaded.base, &plain, args.runs).await?;
+        }
+        cases.push(case);
     }
     let report = Report {
         engine: host.engine.info(),
@@ -187,6 +203,7 @@ async fn case(host: &Host, loaded: &Loaded, options: &SessionOptions, prompt_tok
     let ratio = |(without, with): (&Timing, &Timing)| Some(without.decode_rate()? / with.decode_rate()?);
     Ok(Case {
         prompt_tokens,
+        compared: Vec::new(),
         unguided: Measured::of(&without, &unguided_info),
         guided: guided_info.map(|info| Measured::of(&with, &info)),
         guided_over_unguided: Spread::of(without.iter().zip(&with).filter_map(ratio)),
@@ -263,6 +280,9 @@ fn describe(report: &Report) -> Page {
         }
     }
     page.table(&table);
+    for case in report.cases.iter().filter(|case| !case.compared.is_empty()) {
+        compare::describe(&case.compared, case.prompt_tokens, &mut page);
+    }
     page.line(format_args!(
         "median [least..most] of {} runs; ratio: a guided step's time over an unguided one's",
         report.runs
