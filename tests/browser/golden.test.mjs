@@ -104,4 +104,50 @@ inEachBrowser('real models', (name) => {
       test.diagnostic(`${model}: wasm heap ${(found.wasm / 2 ** 20).toFixed(0)} MiB, ${grown.toFixed(0)} by loading`);
     });
   }
+
+  // One browser: the same kernels run in the other's grid, and an emulated GPU is slow.
+  it('a shipped adapter guides as the exact mix does', { skip: name !== 'chromium' }, async (test) => {
+    const golden = JSON.parse(readFileSync(join(root, 'tests/golden/smollm2-135m-q4_1.json'), 'utf8'));
+    const { ids, adapters, mixes } = golden.cases.find((/** @type {any} */ one) => one.name === 'raw_5');
+    const { weights, sum, greedy } = mixes.sum_upbeat2;
+    const page = await browser.open(`${server.address}package.html`);
+    const { info, steps } = await page.evaluate(
+      async ({ ids, weight }) => {
+        const { pilotfish, readAll } = /** @type {any} */ (globalThis);
+        const pf = await pilotfish.Pilotfish.open();
+        const model = await pf.load('/models/smollm2-135m-instruct-q4_1.gguf', { cache: false });
+        const upbeat = await model.loadAdapter('/models/guides/upbeat.gguf', { cache: false });
+        const guides = { upbeat: { adapter: upbeat, weight } };
+        const session = await model.session({ ids, guides, temperature: 0, maxTokens: 8 });
+        const steps = await readAll(session);
+        const { info } = session;
+        pf.close();
+        return { info, steps };
+      },
+      { ids, weight: weights.upbeat },
+    );
+    await page.close();
+    assert.deepEqual(
+      info.rows.map((/** @type {any} */ row) => row.adapters),
+      [0, 1],
+    );
+    const { top, logsumexp } = adapters.upbeat;
+    const exact = new Map(top.map((/** @type {[number, number]} */ [id, logit]) => [id, logit - logsumexp]));
+    const mixed = new Map(sum);
+    let kl = 0;
+    let off = 0;
+    for (const { id, mix, guides } of steps[0].candidates) {
+      const wanted = exact.get(id);
+      if (wanted !== undefined) kl += (Math.exp(wanted) * (wanted - guides.upbeat) ** 2) / 2;
+      off = Math.max(off, Math.abs(Math.exp(mix) - (mixed.get(id) ?? 0)));
+    }
+    assert.ok(kl <= 1e-4, `KL of the guide's row is ${kl}`);
+    assert.ok(off <= 1e-3, `a probability of the mix is off by ${off}`);
+    for (const [at, step] of steps.entries()) {
+      if (step.id === greedy.ids[at]) continue;
+      assert.ok(greedy.gap[at] < nearTie, `token ${at} is ${step.id}, expected ${greedy.ids[at]}`);
+      break;
+    }
+    test.diagnostic(`guide's KL ${kl.toExponential(1)}, mix off by ${off.toExponential(1)} at most`);
+  });
 });

@@ -29,7 +29,11 @@ fn close(one: &[(u64, f64)], other: &[(u64, f64)], bound: f64) {
 }
 
 fn score(model: &str, flags: &[&str]) -> Value {
-    let args = ["score", "--json", "--ids", "40,7,99,260", "--top", "8", "--model", model];
+    score_top("8", model, flags)
+}
+
+fn score_top(top: &str, model: &str, flags: &[&str]) -> Value {
+    let args = ["score", "--json", "--ids", "40,7,99,260", "--top", top, "--model", model];
     pilotfish(args.iter().chain(flags)).json()
 }
 
@@ -55,7 +59,6 @@ fn a_peft_directory_its_gguf_and_its_merged_model_score_alike() {
 #[test]
 fn a_mix_is_the_softmax_of_the_weighted_sum() {
     let model = tiny("llama-q4_1");
-    let all = ["--top", "64"];
     let guide = format!("arm=adapter:{},weight=2", peft("qkv"));
     let base = score(&model, &[]);
     for normalize in [false, true] {
@@ -67,8 +70,8 @@ fn a_mix_is_the_softmax_of_the_weighted_sum() {
         assert_eq!(mixed["top"], base["top"], "the base itself stays what it is");
         let probabilities = top(&mixed, "/mix/top");
         assert_eq!(probabilities.len(), 8);
-        let (plain, adapted) = (score(&model, &all), score(&model, &["--top", "300", "--adapter", &peft("qkv")]));
-        let adapted = top(&adapted, "/top");
+        let plain = score_top("300", &model, &[]);
+        let adapted = top(&score_top("300", &model, &["--adapter", &peft("qkv")]), "/top");
         // Of two tokens that both list, the odds are those of the weighted sum.
         let z: Vec<(u64, f64)> = top(&plain, "/top")
             .into_iter()
