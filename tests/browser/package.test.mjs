@@ -244,11 +244,60 @@ inEachBrowser('the package', (name) => {
     assert.deepEqual(again.ids, plain.ids, 'a seed replays');
     assert.deepEqual(zero.ids, plain.ids, 'a weight of 0 changes nothing');
     assert.notDeepEqual(full.ids, plain.ids, 'a guide changes the text');
-    assert.ok(full.steps.every((/** @type {any} */ step) => step.kl > 0 && Number.isFinite(step.logProbs.guides.loud)));
+    assert.ok(
+      full.steps.every((/** @type {any} */ step) => step.kl >= 0 && Number.isFinite(step.logProbs.guides.loud)),
+    );
+    // This model's guides move single steps by less than f32 tells.
+    assert.ok(full.steps.some((/** @type {any} */ step) => step.kl > 0));
     assert.deepEqual(moved.ids.slice(0, 6), plain.ids.slice(0, 6));
     const acted = moved.weights.findIndex((/** @type {any} */ weights) => weights.loud === 3);
     assert.ok(acted > 5 && acted <= 5 + 3, `the weight acted at step ${acted}, moved after step 5 with 2 in flight`);
     assert.equal(stopped.steps.length, 5, 'nothing comes after a stop');
+  });
+
+  it('follows schedules and rules about tokens, stops at texts, and gives logits when asked', async () => {
+    const found = await page.evaluate(async () => {
+      const { pf, readAll, refusal } = /** @type {any} */ (globalThis);
+      const model = await pf.load('/fixtures/tiny/tiny-llama-q4_1.gguf', { cache: false });
+      const forced = await model.tokenize(' and then the wind came');
+      const run = async (/** @type {any} */ options) => {
+        const session = await model.session({ prompt: 'Once upon', seed: 7, maxTokens: 8, ...options });
+        const steps = await readAll(session);
+        await session.dispose();
+        return steps;
+      };
+      const weight = [
+        [0, 0],
+        [4, 2],
+      ];
+      const rules = {
+        guides: { loud: { context: 'You shout.', weight } },
+        tokens: { allowed: [40, 41, 42], banned: [41] },
+        repetitionPenalty: 1.2,
+        typicalP: 0.9,
+        ignoreEos: true,
+        return: 'logits',
+      };
+      const ruled = await run(rules);
+      const stopped = await run({ forced, stop: 'd then t', maxTokens: forced.length });
+      const refused = await refusal(model.session({ prompt: 'x', stop: '' }));
+      const outside = await refusal(model.session({ prompt: 'x', tokens: { banned: [99_999] } }));
+      await model.dispose();
+      return {
+        ids: ruled.map((/** @type {any} */ step) => step.id),
+        weights: ruled.map((/** @type {any} */ step) => step.weights.loud),
+        possible: ruled.map((/** @type {any} */ step) => step.logits.filter(Number.isFinite).length),
+        text: stopped.map((/** @type {any} */ step) => step.text).join(''),
+        last: stopped.at(-1),
+        refused: [refused.code, outside.code],
+      };
+    }, null);
+    assert.ok(found.ids.length === 8 && found.ids.every((/** @type {number} */ id) => id === 40 || id === 42));
+    assert.deepEqual(found.weights, [0, 0.5, 1, 1.5, 2, 2, 2, 2]);
+    assert.deepEqual(new Set(found.possible), new Set([2]));
+    assert.equal(found.text.trim(), 'an');
+    assert.deepEqual([found.last.stop, found.last.stopString], ['stop_string', 'd then t']);
+    assert.deepEqual(found.refused, ['session.stop_string', 'mix.token']);
   });
 
   it('takes a second model as a guide, and refuses one with another vocabulary', async () => {
