@@ -19,6 +19,7 @@ impl Engine {
             return Ok(());
         }
         let gpu = &self.gpu;
+        let _scope = gpu.scope();
         let stride = stride(spec.n_vocab);
         let logits = gpu.buffer("logits", u64::from(stride) * 4 * u64::from(rows), Usage::Storage)?;
         let batches = gpu.buffer("decode batches", BATCH_STRIDE, Usage::Storage)?;

@@ -70,6 +70,7 @@ pub async fn each_logits(
     let gpu = &*engine.gpu;
     let row_bytes = u64::from(stride(vocab)) * 4;
     let chunk = (gpu.info().max_binding / row_bytes).clamp(1, MOST_AT_ONCE).min(ids.len() as u64) as u32;
+    let scope = gpu.scope();
     let logits = gpu.buffer("scored logits", row_bytes * u64::from(chunk), Usage::Storage)?;
     let batch = gpu.buffer("decode batch", 256, Usage::Storage)?;
     let adapters = RowAdapters::new(gpu, spec, &[adapters.to_vec()])?;
@@ -87,6 +88,7 @@ pub async fn each_logits(
             shape: engine.shape,
         },
     )?;
+    let _buffers = scope.close();
     let tokens: Vec<BatchToken> =
         ids.iter().enumerate().map(|(at, id)| BatchToken { id: *id, row: 0, position: at as u32, pad: 0 }).collect();
     let mut done = 0;

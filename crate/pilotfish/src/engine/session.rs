@@ -17,7 +17,7 @@ use super::step::{Candidate, LogProbs, Step, Stop};
 use super::stop::StopStrings;
 use super::{Engine, Models};
 use crate::adapter::Adapter;
-use crate::gpu::{Binding, Gpu, Readback, StepShape, Usage, record};
+use crate::gpu::{Binding, Gpu, Owned, Readback, StepShape, Usage, record};
 use crate::guidance::{Mixer, MixerPlan, Sampling, Telemetry, TokenRules};
 use crate::model::{BatchToken, Forward, ForwardPlan, Logits, RowAdapter, RowAdapters, batch_words};
 use crate::ops::attend;
@@ -47,6 +47,10 @@ pub struct PrefillProgress {
 pub struct Session {
     gpu: Rc<Gpu>,
     base: Rc<Model>,
+    /// Their weights are in use.
+    _guides: Vec<Rc<Model>>,
+    /// Everything the session has on the GPU.
+    _buffers: Owned,
     adapters: Vec<Rc<Adapter>>,
     rows: Rows,
     sets: Vec<Set>,
@@ -102,6 +106,7 @@ impl Session {
         let SessionPlan { rows, context, vocab, vocab_stride, used, mut memory } = plan;
         let gpu = Rc::clone(&engine.gpu);
         let rule = mix_rule(&rows, options)?;
+        let scope = gpu.scope();
         let logits_bytes = u64::from(vocab_stride) * 4 * rows.rows.len() as u64;
         let logits = gpu.buffer("logits", logits_bytes, Usage::Storage)?;
         let batches = gpu.buffer("decode batches", BATCH_STRIDE * used.len() as u64, Usage::Storage)?;
@@ -158,6 +163,7 @@ impl Session {
         let logits_kept = if options.returns == Returns::Logits { MAX_IN_FLIGHT } else { 0 };
         let z_bytes = 4 * u64::from(vocab);
         let z_readbacks = (0..logits_kept).map(|_| gpu.readback("mixed logits", z_bytes)).collect::<Result<_, _>>()?;
+        let buffers = scope.close();
         gpu.flush().await?;
 
         let info = SessionInfo {
@@ -183,6 +189,8 @@ impl Session {
             longest_prompt: rows.rows.iter().map(|row| row.ids.len()).max().unwrap_or_default() as u32,
             gpu,
             base: Rc::clone(models.base),
+            _guides: models.guides.to_vec(),
+            _buffers: buffers,
             adapters: models.adapters.to_vec(),
             rows,
             sets,

@@ -30,12 +30,14 @@ impl Gpu {
             Usage::Uniform => wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             Usage::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
         };
-        Ok(self.device.create_buffer(&wgpu::BufferDescriptor {
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: bytes,
             usage,
             mapped_at_creation: false,
-        }))
+        });
+        self.made(&buffer);
+        Ok(buffer)
     }
 
     /// A storage buffer holding `values`.
@@ -62,7 +64,9 @@ impl Gpu {
     /// Copies a storage buffer to the CPU: for tests, scoring and callers that ask for logits; never in the ordinary path.
     pub async fn read<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer, count: usize) -> Result<Vec<T>, GpuError> {
         let bytes = ((count * size_of::<T>()) as u64).next_multiple_of(4);
+        let scope = self.scope();
         let readback = self.readback("read", bytes)?;
+        let _owned = scope.close();
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(buffer, 0, &readback.buffer, 0, bytes);
         self.submit(encoder);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::{GpuError, Pipeline};
+use super::{GpuError, Owned, Pipeline};
 
 /// How to open the GPU.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +59,8 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     pub(super) limits: wgpu::Limits,
     pub(super) pipelines: RefCell<HashMap<String, Rc<Pipeline>>>,
+    /// The innermost last.
+    pub(super) scopes: RefCell<Vec<Owned>>,
     fault: Arc<Mutex<Option<GpuError>>>,
     info: GpuInfo,
     nothing: wgpu::Buffer,
@@ -155,7 +157,16 @@ impl Gpu {
             usage: wgpu::BufferUsages::STORAGE,
             mapped_at_creation: false,
         });
-        Ok(Self { device, queue, limits, pipelines: RefCell::default(), fault, info, nothing })
+        Ok(Self {
+            device,
+            queue,
+            limits,
+            pipelines: RefCell::default(),
+            scopes: RefCell::default(),
+            fault,
+            info,
+            nothing,
+        })
     }
 
     /// What this GPU is.

@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod pass;
 mod pipeline;
+mod scope;
 mod wgsl;
 
 pub use buffer::{Readback, Usage};
@@ -14,3 +15,4 @@ pub use device::{Features, Gpu, GpuInfo, GpuOptions};
 pub use error::GpuError;
 pub use pass::{Count, Dispatch, Extent, StepShape, record};
 pub use pipeline::{Binding, Pipeline, Shader};
+pub use scope::{Owned, Scope};

@@ -6,7 +6,7 @@
 use super::source::ByteSource;
 use crate::arch::{LayerTensors, ModelSpec, Rope, TensorIndex};
 use crate::gguf::TensorInfo;
-use crate::gpu::{Gpu, Usage};
+use crate::gpu::{Gpu, Owned, Usage};
 use crate::ops::matrix::Matrix;
 use crate::quant;
 use crate::{Error, Result};
@@ -81,6 +81,8 @@ pub struct Weights {
     pub frequencies: Vec<(Rope, Vec<f32>)>,
     /// Bytes on the GPU.
     pub bytes: u64,
+    /// All of it, to be freed.
+    buffers: Owned,
 }
 
 impl Weights {
@@ -99,7 +101,9 @@ impl Weights {
         mut progress: impl FnMut(LoadProgress) -> bool,
     ) -> Result<Self> {
         let mut uploads = Uploads { gpu, tensors: &spec.tensors, items: Vec::new(), bytes: 0 };
+        let scope = gpu.scope();
         let mut weights = uploads.allocate(spec)?;
+        weights.buffers = scope.close();
         weights.frequencies = frequencies(spec, source).await?;
         gpu.flush().await?;
         allocated(&weights)?;
@@ -224,7 +228,15 @@ impl Uploads<'_> {
         let output = if spec.tied { None } else { Some(self.stack("output", &[(spec.model.output, None)])?) };
         let output_norm = self.gain(spec.model.output_norm)?;
         let layers = spec.layers.iter().map(|layer| self.layer(&layer.tensors)).collect::<Result<_>>()?;
-        Ok(Weights { embed, output, output_norm, layers, frequencies: Vec::new(), bytes: self.bytes })
+        Ok(Weights {
+            embed,
+            output,
+            output_norm,
+            layers,
+            frequencies: Vec::new(),
+            bytes: self.bytes,
+            buffers: Owned::default(),
+        })
     }
 
     fn layer(&mut self, layer: &LayerTensors) -> Result<Layer> {
