@@ -70,10 +70,10 @@ describe('the page', { skip: !chosenBrowsers.includes('chromium') }, () => {
     const perSecond = count / ((Date.now() - asked) / 1000);
 
     await tokens.nth(0).click();
-    await page.getByText('+1.00').first().waitFor();
+    await page.getByText('upbeat +1.00').waitFor();
     await shot('3-before-the-fader');
     await tokens.nth(moved + 5).click();
-    await page.getByText('−1.00').first().waitFor();
+    await page.getByText('upbeat −1.00').waitFor();
     await shot('4-after-the-fader');
     const text = (await tokens.allTextContents()).join('');
     assert.match(text, /[a-z]{2,}/, `the answer is text: ${JSON.stringify(text)}`);

@@ -13,6 +13,7 @@
  */
 
 import { isPeft } from '../../logic/adapter-files';
+import { nameFromAddress } from '../../logic/names';
 import type { AdapterInfo, AdapterSource, EngineInfo, LoadOptions, ModelInfo, RunOptions, Source } from '../port';
 import { SimulatedSession } from './session';
 
@@ -153,7 +154,7 @@ class SimulatedAdapter {
   constructor(name: string) {
     const shipped = name.startsWith('/models/guides/');
     this.info = {
-      name,
+      name: nameFromAddress(name),
       base: shipped ? 'HuggingFaceTB/SmolLM2-135M-Instruct' : 'someone/another-model',
       baseMatches: shipped,
       modules: ['q', 'k', 'v'],
