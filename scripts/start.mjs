@@ -54,6 +54,7 @@ await run(async () => {
     mounts: [
       { at: '/models/', folder: modelsDir, only: (name) => files.has(name) },
       { at: '/models/', folder: join(root, 'models'), only: (name) => name === 'manifest.json' },
+      { at: '/models/guides/', folder: join(root, 'models/guides') },
       { at: '/', folder: join(root, 'web/studio/dist') },
     ],
     host: options.host,

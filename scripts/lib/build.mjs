@@ -127,7 +127,7 @@ export async function buildPackage() {
 /** Builds the page into `web/studio/dist`. */
 export async function buildPage() {
   const mark = stamp('page', {
-    inputs: ['web/studio', 'package-lock.json', '.cache/stamps/package'],
+    inputs: ['web/studio', 'models/guides/manifest.json', 'package-lock.json', '.cache/stamps/package'],
     outputs: ['web/studio/dist/index.html'],
   });
   const line = step('page');

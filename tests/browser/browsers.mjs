@@ -144,6 +144,7 @@ export const testMounts = () => [
   { at: '/grid/', folder: join(root, '.cache/wasm-grid') },
   { at: '/fixtures/', folder: join(root, 'tests/fixtures') },
   { at: '/models/', folder: process.env.PILOTFISH_MODELS ?? modelsDir },
+  { at: '/models/guides/', folder: join(root, 'models/guides') },
   { at: '/studio/', folder: join(root, 'web/studio/dist') },
   { at: '/', folder: join(root, 'tests/browser/pages') },
 ];

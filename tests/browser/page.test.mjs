@@ -22,6 +22,7 @@ describe('the page', { skip: !chosenBrowsers.includes('chromium') }, () => {
       port: 0,
       mounts: [
         { at: '/models/', folder: process.env.PILOTFISH_MODELS ?? modelsDir },
+        { at: '/models/guides/', folder: join(root, 'models/guides') },
         { at: '/', folder: join(root, 'web/studio/dist') },
       ],
     });
@@ -59,7 +60,7 @@ describe('the page', { skip: !chosenBrowsers.includes('chromium') }, () => {
       });
     const first = (Date.now() - asked) / 1000;
     await tokens.nth(4).waitFor();
-    await page.getByRole('slider', { name: 'Weight of cheerful' }).fill('-1');
+    await page.getByRole('slider', { name: 'Weight of upbeat' }).fill('-1');
     const moved = await tokens.count();
     // The fader acts within the steps in flight; some more tokens show its effect.
     await tokens.nth(moved + 6).waitFor();
@@ -69,10 +70,10 @@ describe('the page', { skip: !chosenBrowsers.includes('chromium') }, () => {
     const perSecond = count / ((Date.now() - asked) / 1000);
 
     await tokens.nth(0).click();
-    await page.getByText('+1.50').waitFor();
+    await page.getByText('upbeat +1.00').waitFor();
     await shot('3-before-the-fader');
     await tokens.nth(moved + 5).click();
-    await page.getByText('−1.00').waitFor();
+    await page.getByText('upbeat −1.00').waitFor();
     await shot('4-after-the-fader');
     const text = (await tokens.allTextContents()).join('');
     assert.match(text, /[a-z]{2,}/, `the answer is text: ${JSON.stringify(text)}`);

@@ -28,6 +28,17 @@ const modelJson = JSON.stringify({
   has_chat_template: false,
 });
 
+const adapterJson = JSON.stringify({
+  name: 'upbeat',
+  base: 'someone/tiny',
+  base_matches: true,
+  modules: ['q', 'k', 'v'],
+  layers: 1,
+  rank: 8,
+  parameters: 24,
+  preferences: 0,
+});
+
 /** An engine that counts what is asked of it. */
 class FakeEngine {
   /** @type {string[]} */
@@ -37,6 +48,8 @@ class FakeEngine {
   ends = 1000;
   /** @type {((message: string) => void) | undefined} */
   panic;
+  /** @type {string[]} */
+  adaptersGiven = [];
   /** Called between two pieces of a load and before each step. */
   pause = async () => {};
 
@@ -45,15 +58,22 @@ class FakeEngine {
       this.panic = callback;
     },
     Engine: { open: async () => this.engine },
+    Adapter: {
+      from_gguf: (/** @type {unknown} */ _model, /** @type {Uint8Array} */ file) => this.adapter(`gguf ${file.length}`),
+      from_peft: (/** @type {unknown} */ _model, /** @type {string} */ config, /** @type {Uint8Array} */ safetensors) =>
+        this.adapter(`peft ${config} ${safetensors.length}`),
+    },
     Session: {
       create: async (
         /** @type {unknown} */ _engine,
         /** @type {unknown} */ _base,
         /** @type {string} */ options,
         /** @type {unknown[]} */ guideModels,
+        /** @type {{ made: string }[]} */ adapters,
         /** @type {(json: string) => boolean} */ progress,
       ) => {
         this.log.push(`session ${options} +${guideModels.length}`);
+        this.adaptersGiven = adapters.map(({ made }) => made);
         progress(JSON.stringify({ phase: 'prefill', done: 1, total: 2 }));
         return this.session;
       },
@@ -70,6 +90,22 @@ class FakeEngine {
       this.freed += 1;
     },
   };
+
+  /** @param {string} made from what */
+  adapter(made) {
+    if (made === 'gguf 13') {
+      throw Object.assign(new Error('layer 30'), { name: 'PilotfishError', code: 'adapter.layer' });
+    }
+    const adapter = {
+      made,
+      info: () => adapterJson,
+      share: () => adapter,
+      free: () => {
+        this.log.push(`adapter freed: ${made}`);
+      },
+    };
+    return adapter;
+  }
 
   engine = {
     info: () =>
@@ -105,10 +141,10 @@ class FakeEngine {
   session = {
     info: () =>
       JSON.stringify({
-        rows: [{ name: 'base', model: 0, prompt_tokens: 3 }],
+        rows: [{ name: 'base', model: 0, prompt_tokens: 3, adapters: [] }],
         dispatches_per_step: 9,
         weight_bytes_per_step: 50,
-        memory: { weights: 1, kv: 2, activations: 3 },
+        memory: { weights: 1, adapters: 4, kv: 2, activations: 3 },
         context_length: 64,
       }),
     set_weight: (/** @type {number} */ guide, /** @type {number} */ weight) => {
@@ -124,6 +160,19 @@ class FakeEngine {
       this.log.push(`force ${ids.join(' ')}`);
     },
     rest: () => 'held',
+    set_share: (/** @type {number | undefined} */ guide, /** @type {number} */ at, /** @type {number} */ share) => {
+      this.log.push(`share ${guide ?? 'base'} ${at} ${share}`);
+    },
+    set_preference: (
+      /** @type {number | undefined} */ guide,
+      /** @type {number} */ at,
+      /** @type {Float32Array} */ preference,
+    ) => {
+      if (preference.length > 2) {
+        throw Object.assign(new Error('3 entries'), { name: 'PilotfishError', code: 'adapter.preference' });
+      }
+      this.log.push(`preference ${guide ?? 'base'} ${at} ${preference.join(' ')}`);
+    },
     set_sampling: (/** @type {string} */ json) => {
       this.log.push(`sampling ${json}`);
       if (JSON.parse(json).temperature < 0) {
@@ -309,7 +358,7 @@ describe('Session', () => {
       filter: { row: 'base', kind: 'plausibility', alpha: 0.1 },
       max_tokens: 9,
     });
-    assert.deepEqual(session.info.rows, [{ name: 'base', model: 'tiny', promptTokens: 3 }]);
+    assert.deepEqual(session.info.rows, [{ name: 'base', model: 'tiny', promptTokens: 3, adapters: 0 }]);
   });
 
   it('hands over schedules, rules about tokens, penalties and stop strings in the words of the engine', async () => {
@@ -473,5 +522,153 @@ describe('Session', () => {
     assert.equal(fake.log.at(-1), 'session freed');
     await assert.rejects(session.next(), code('closed'));
     await session.dispose();
+  });
+});
+
+describe('Adapter', () => {
+  async function loaded() {
+    const fake = new FakeEngine();
+    const { pf } = await opened(fake);
+    const model = await pf.load(bytes(8));
+    const upbeat = await model.loadAdapter(bytes(5));
+    const plain = await model.loadAdapter(bytes(6));
+    fake.log = [];
+    return { fake, pf, model, upbeat, plain };
+  }
+
+  /** What the engine was told when it made the session. @param {FakeEngine} fake */
+  const told = (fake) => {
+    const line = fake.log.find((entry) => entry.startsWith('session {')) ?? '';
+    return JSON.parse(line.replace(/^session /, '').replace(/ \+\d$/, ''));
+  };
+
+  it('is read from a GGUF file, and tells what it is in the words of the package', async () => {
+    const { fake, model, upbeat } = await loaded();
+    assert.deepEqual(upbeat.info, {
+      name: 'upbeat',
+      base: 'someone/tiny',
+      baseMatches: true,
+      modules: ['q', 'k', 'v'],
+      layers: 1,
+      rank: 8,
+      parameters: 24,
+      preferences: 0,
+    });
+    await model.session({ prompt: 'x', guides: { upbeat: { adapter: upbeat } } });
+    assert.deepEqual(fake.adaptersGiven, ['gguf 5']);
+  });
+
+  it('is read from the two files of PEFT', async () => {
+    const { fake, model } = await loaded();
+    const adapter = await model.loadAdapter({ config: new Blob(['{"r":8}']), weights: bytes(3) });
+    await model.session({ prompt: 'x', guides: { a: { adapter } } });
+    assert.deepEqual(fake.adaptersGiven, ['peft {"r":8} 3']);
+  });
+
+  it('is checked against its hash, tells its progress, and can be aborted', async () => {
+    const { model } = await loaded();
+    const file = new File([bytes(8)], 'my.gguf');
+    await assert.rejects(model.loadAdapter(file, { sha256: 'ab'.repeat(32) }), code('source.hash_mismatch'));
+    const seen = /** @type {string[]} */ ([]);
+    await model.loadAdapter(file, {
+      sha256: '04abc8821a06e5a30937967d11ad10221cb5ac3b5273e434f1284ee87129a061',
+      onProgress: (/** @type {{ phase: string }} */ { phase }) => seen.push(phase),
+    });
+    assert.ok(seen.includes('verify'));
+    await assert.rejects(model.loadAdapter(file, { signal: AbortSignal.abort() }), { name: 'AbortError' });
+    await assert.rejects(model.loadAdapter(/** @type {any} */ (7)), code('argument.invalid'));
+  });
+
+  it('that does not fit keeps the code of the engine', async () => {
+    const { model } = await loaded();
+    await assert.rejects(model.loadAdapter(bytes(13)), code('adapter.layer'));
+  });
+
+  it('guides alone, or in a soup, and each is handed over once', async () => {
+    const { fake, model, upbeat, plain } = await loaded();
+    const guides = {
+      one: { adapter: upbeat, weight: 1.5 },
+      soup: {
+        adapter: [
+          { adapter: plain, share: 0.3 },
+          { adapter: upbeat, share: 0.7, preference: [1, 0] },
+        ],
+      },
+    };
+    await model.session({ prompt: 'x', guides });
+    assert.deepEqual(fake.adaptersGiven, ['gguf 5', 'gguf 6']);
+    assert.deepEqual(told(fake).guides, [
+      { name: 'one', weight: 1.5, adapters: [{ adapter: 0, share: 1, preference: [] }] },
+      {
+        name: 'soup',
+        weight: 1,
+        adapters: [
+          { adapter: 1, share: 0.3, preference: [] },
+          { adapter: 0, share: 0.7, preference: [1, 0] },
+        ],
+      },
+    ]);
+  });
+
+  it('of another model guides on that model', async () => {
+    const { fake, pf, model } = await loaded();
+    const other = await pf.load(bytes(8));
+    const adapter = await other.loadAdapter(bytes(7));
+    fake.log = [];
+    await model.session({ prompt: 'x', guides: { a: { adapter } } });
+    assert.equal(told(fake).guides[0].model, 0);
+    assert.match(fake.log[0] ?? '', /\+1$/);
+    assert.deepEqual(fake.adaptersGiven, ['gguf 7']);
+    await assert.rejects(model.session({ prompt: 'x', adapter }), code('argument.invalid'));
+  });
+
+  it('tunes the base itself', async () => {
+    const { fake, model, upbeat } = await loaded();
+    const session = await model.session({ prompt: 'x', adapter: { adapter: upbeat, share: 0.5 } });
+    assert.deepEqual(told(fake).adapters, [{ adapter: 0, share: 0.5, preference: [] }]);
+    session.setShare(null, 0, -1);
+    await session.next();
+    assert.equal(fake.log.at(-1), 'share base 0 -1');
+  });
+
+  it('has shares and preferences that are live, in the order in which they are moved', async () => {
+    const { fake, model, upbeat, plain } = await loaded();
+    const soup = [{ adapter: upbeat }, { adapter: plain, share: 0 }];
+    const session = await model.session({ prompt: 'x', guides: { a: { adapter: plain }, soup: { adapter: soup } } });
+    session.setShare('soup', 1, 0.25);
+    session.setPreference('a', 0, [0.5, 0.25]);
+    session.setWeight('soup', 2);
+    await session.next();
+    assert.deepEqual(fake.log.slice(1), ['share 1 1 0.25', 'preference 0 0 0.5 0.25', 'weight 1 2']);
+    assert.throws(() => session.setShare('nobody', 0, 1), code('argument.invalid'));
+    assert.throws(() => session.setShare('soup', 0, Number.NaN), code('argument.invalid'));
+    assert.throws(() => session.setPreference('a', 0, [1, Number.POSITIVE_INFINITY]), code('argument.invalid'));
+    session.setPreference('a', 0, [1, 2, 3]);
+    await session.next();
+    await assert.rejects(session.next(), code('adapter.preference'));
+  });
+
+  it('is refused in company it was not loaded for', async () => {
+    const { pf, model, upbeat, plain } = await loaded();
+    const refused = (/** @type {unknown} */ adapter) =>
+      assert.rejects(model.session({ prompt: 'x', guides: { a: { adapter } } }), code('argument.invalid'));
+    const other = await pf.load(bytes(8));
+    await refused([{ adapter: upbeat }, { adapter: await other.loadAdapter(bytes(5)) }]);
+    await refused([]);
+    await refused({ adapter: upbeat, share: Number.NaN });
+    await refused({ adapter: upbeat, preference: [Number.NaN] });
+    const foreign = await (await (await opened(new FakeEngine())).pf.load(bytes(8))).loadAdapter(bytes(5));
+    await assert.rejects(model.session({ prompt: 'x', guides: { a: { adapter: foreign } } }), code('argument.invalid'));
+    await plain.dispose();
+    await assert.rejects(model.session({ prompt: 'x', guides: { a: { adapter: plain } } }), code('closed'));
+    await model.dispose();
+    await assert.rejects(model.loadAdapter(bytes(5)), code('closed'));
+  });
+
+  it('is freed once', async () => {
+    const { fake, plain } = await loaded();
+    await plain.dispose();
+    await plain.dispose();
+    assert.deepEqual(fake.log, ['adapter freed: gguf 6']);
   });
 });

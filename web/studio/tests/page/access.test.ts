@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { answered, ask, loadModel, type Look, Stage } from './browser';
+import { answered, ask, loadModel, type Look, openAdapter, Stage } from './browser';
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -45,6 +45,7 @@ const states: readonly [name: string, query: string, enter: (page: Page) => Prom
   ['loading', 'load=30000', (page) => page.getByRole('button', { name: /^Load SmolLM2/ }).click()],
   ['no WebGPU', 'fail=no-webgpu', async () => {}],
   ['an open token', '', openToken],
+  ['adapters of every kind', '', openAdapters],
   [
     'a lost device',
     'fail=gpu.lost',
@@ -62,6 +63,22 @@ async function openToken(page: Page): Promise<void> {
   await answered(page);
   await page.locator('[role=option]').nth(6).click();
   await page.getByRole('table').waitFor();
+}
+
+/** A blend, one with preferences made for another model, and one that does not fit; all that opens is open. */
+async function openAdapters(page: Page): Promise<void> {
+  await loadModel(page);
+  const tab = page.getByRole('navigation').getByRole('button', { name: 'Guides' });
+  if (await tab.isVisible()) await tab.click();
+  await page.getByText('Blend two adapters into one guide').click();
+  await page.getByRole('button', { name: 'Add', exact: true }).click();
+  await page.getByText('Open an adapter', { exact: true }).click();
+  for (const name of ['parm-adapter', 'misfit-adapter']) {
+    await openAdapter(page, name);
+    await page.getByLabel(`Mute ${name}`).waitFor();
+  }
+  await page.getByText('Made for another model.').waitFor();
+  await page.getByText('Adapter of rank 8').first().click();
 }
 
 // Both widths and both themes, without the whole product of them: axe takes seconds a page.
@@ -94,7 +111,7 @@ test('the faders stay at hand on a narrow screen while text is written', async (
   await ask(page);
   await page.locator('[role=option]').nth(3).waitFor();
   for (const locator of [
-    page.getByRole('slider', { name: 'Weight of cheerful' }),
+    page.getByRole('slider', { name: 'Weight of upbeat' }),
     page.locator('[role=option]').first(),
     page.getByRole('button', { name: 'Stop' }),
   ]) {

@@ -81,6 +81,13 @@ export async function ask(page: Page, prompt = 'Describe a rainy morning.'): Pro
   await page.keyboard.press('Control+Enter');
 }
 
+/** Opens an adapter by address; the form must be unfolded. */
+export async function openAdapter(page: Page, name: string): Promise<void> {
+  const address = page.getByLabel('Address of an adapter');
+  await address.fill(`https://example.org/${name}.gguf`);
+  await address.press('Enter');
+}
+
 export async function answered(page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Regenerate' }).waitFor();
 }

@@ -51,7 +51,7 @@ test('the first paint asks for no engine and no model, and breaks no policy', as
   await page.goto(address);
   await page.getByRole('heading', { name: 'Steer a language model while it writes' }).waitFor();
   await page.waitForLoadState('networkidle');
-  await page.getByRole('slider', { name: 'Weight of cheerful' }).fill('2');
+  await page.getByRole('slider', { name: 'Weight of upbeat' }).fill('2');
   expect(complaints).toEqual([]);
   expect(requests.filter((url) => !url.startsWith(address))).toEqual([]);
   expect(requests.filter((url) => /\.wasm|\.gguf|worker/.test(url))).toEqual([]);

@@ -29,7 +29,7 @@ describe('an answer', () => {
     for (const key of ['ArrowRight', 'ArrowRight', 'ArrowDown', 'ArrowUp', 'Enter']) await page.keyboard.press(key);
     const candidates = page.getByRole('table');
     await candidates.waitFor();
-    expect(await candidates.locator('thead th').allTextContents()).toEqual(['token', 'base', 'cheerful', 'mix']);
+    expect(await candidates.locator('thead th').allTextContents()).toEqual(['token', 'base', 'upbeat', 'plain', 'mix']);
     expect(await candidates.locator('tr.chosen').count()).toBe(1);
 
     const before = await page.locator('.walk .hint').textContent();
@@ -87,18 +87,18 @@ describe('faders', () => {
     await loadModel(page);
     await ask(page);
     await page.locator('[role=option]').nth(5).waitFor();
-    await page.getByRole('slider', { name: 'Weight of cheerful' }).fill('-1');
+    await page.getByRole('slider', { name: 'Weight of upbeat' }).fill('-1');
     await answered(page);
     await page.locator('[role=option]').first().click();
-    await page.getByText('+1.50').waitFor();
+    await page.getByText('upbeat +1.00').waitFor();
     await page.locator('[role=option]').last().click();
-    await page.getByText('−1.00').waitFor();
+    await page.getByText('upbeat −1.00').waitFor();
   });
 
   test('can be muted, reset by double-click and by button, and typed', async () => {
     const page = await stage.page('');
-    const slider = page.getByRole('slider', { name: 'Weight of cheerful' });
-    const number = page.getByLabel('Weight of cheerful, as a number');
+    const slider = page.getByRole('slider', { name: 'Weight of upbeat' });
+    const number = page.getByLabel('Weight of upbeat, as a number');
     await slider.dblclick();
     expect(await slider.inputValue()).toBe('0');
     await number.fill('2.5');
@@ -107,9 +107,9 @@ describe('faders', () => {
     await number.fill('99');
     await number.press('Tab');
     expect(await number.inputValue()).toBe('4');
-    await page.getByRole('button', { name: 'Set the weight of cheerful to 0' }).click();
+    await page.getByRole('button', { name: 'Set the weight of upbeat to 0' }).click();
     expect(await slider.inputValue()).toBe('0');
-    await page.getByRole('button', { name: 'Mute cheerful' }).click();
+    await page.getByRole('button', { name: 'Mute upbeat' }).click();
     expect(await slider.getAttribute('aria-valuetext')).toContain('muted');
   });
 

@@ -3,6 +3,9 @@
 import type { Guide, Pilotfish, SessionOptions, Step } from 'pilotfish';
 
 export type {
+  Adapter,
+  AdapterInfo,
+  AdapterUse,
   Candidate,
   EngineInfo,
   LoadOptions,
@@ -24,6 +27,15 @@ export type StopReason = NonNullable<Step['stop']> | 'stopped';
 
 /** Where the page takes a model's bytes from: an address, or a file that was chosen or dropped. */
 export type Source = string | File;
+
+/** What PEFT wrote: two files that belong together. */
+export interface PeftFiles {
+  readonly config: Source;
+  readonly weights: Source;
+}
+
+/** Where the page takes an adapter from. */
+export type AdapterSource = Source | PeftFiles;
 
 /** The options that the page always sets. */
 export type RunOptions = Required<

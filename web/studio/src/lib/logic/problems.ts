@@ -30,6 +30,11 @@ const NO_WEBGPU: Entry = {
   ],
 };
 
+const MISFIT: Entry = {
+  title: 'Made for another model',
+  advice: ['An adapter fits the model it was trained on, and others of the same shape. It comes back with its own.'],
+};
+
 /** Exact codes first, then families by prefix. Longest prefix wins. */
 const ENTRIES: Readonly<Record<string, Entry>> = {
   'gpu.unavailable': NO_WEBGPU,
@@ -77,6 +82,30 @@ const ENTRIES: Readonly<Record<string, Entry>> = {
     title: 'This kind of model is not supported yet',
     advice: ['Families that work: llama (SmolLM2, Llama 2 and 3, Mistral), gemma3, qwen2 and qwen3.'],
     remedy: 'choose-model',
+  },
+  'arch.not_a_model': {
+    title: 'This file is no model',
+    advice: [
+      'An adapter can be a guide: it changes a model that is loaded. Other parts of a model are of no use alone.',
+    ],
+    remedy: 'choose-model',
+  },
+  adapter: {
+    title: 'This adapter cannot be used',
+    advice: [
+      'Adapters that work are LoRA on the matrices of attention and feed-forward, in GGUF or as PEFT wrote them.',
+    ],
+  },
+  'adapter.architecture': MISFIT,
+  'adapter.layer': MISFIT,
+  'adapter.shape': MISFIT,
+  'adapter.not_an_adapter': {
+    title: 'This file is no adapter',
+    advice: ['Choose a LoRA adapter in GGUF (general.type is “adapter”), or both files of a PEFT adapter.'],
+  },
+  'adapter.files': {
+    title: 'A part of the adapter is missing',
+    advice: ['A PEFT adapter is two files: adapter_config.json and adapter_model.safetensors.'],
   },
   tokenizer: {
     title: 'The file’s tokenizer cannot be used',
@@ -197,6 +226,16 @@ export function problemFrom(error: unknown): Problem {
     advice: entry.advice,
     remedy: entry.remedy ?? null,
   };
+}
+
+/** A page's own complaint, worded like the engine's. */
+export function problemOf(code: string, message: string): Problem {
+  return problemFrom(Object.assign(new Error(message), { code }));
+}
+
+/** Whether a file was refused as a model because it is an adapter. */
+export function isAdapter({ code, message }: Problem): boolean {
+  return code === 'arch.not_a_model' && /\badapter\b/.test(message);
 }
 
 /** True for what a person asked for: a cancelled load is no problem. */

@@ -1,15 +1,21 @@
 /** The mixing desk: the guides and their faders. */
 
-import type { GuideSpec, Model, Source } from '../engine/port';
+import type { AdapterUse, GuideSpec, Model, Source } from '../engine/port';
 import type { GuideLabel } from '../logic/answer';
 import { fields, keep, numberIn, recall } from '../logic/kept';
 import { nameFromSentence, uniqueName } from '../logic/names';
-import { GUIDE_PRESETS, type GuidePreset } from '../logic/presets';
+import type { GuidePreset } from '../logic/presets';
+import type { Problem } from '../logic/problems';
+import { SHIPPED_GUIDES, type ShippedGuide } from '../logic/shipped';
+import { AdapterFile } from './adapter-file.svelte';
 
 export const WEIGHT_MIN = -2;
 export const WEIGHT_MAX = 4;
 export const WEIGHT_STEP = 0.05;
 const HUES = 6;
+
+/** What a guide is made of: adapters over the base's weights, a sentence, or a model of its own. */
+export type GuideKind = 'adapter' | 'context' | 'model';
 
 export class Guide {
   name = $state('');
@@ -17,15 +23,21 @@ export class Guide {
   against = $state('');
   weight = $state(1);
   muted = $state(false);
-  /** Set for a model guide; null for a context guide. */
+  /** Of an adapter guide: one, or two that are blended. */
+  adapters = $state.raw<readonly AdapterFile[]>([]);
+  /** How much of two adapters is the second, 0..1. */
+  blend = $state(0.5);
+  /** Set for a model guide only. */
   model = $state.raw<Model | null>(null);
   /** Where a model guide came from, to read it again after the device was lost. */
   source: Source | null = null;
+  /** The preference vectors that were set, by the place of their adapter. */
+  #preferences = $state<Record<number, readonly number[]>>({});
 
   constructor(
     readonly id: number,
     readonly hue: number,
-    readonly kind: 'context' | 'model',
+    readonly kind: GuideKind,
   ) {}
 
   /** The weight that acts. */
@@ -34,11 +46,35 @@ export class Guide {
   }
 
   get label(): string {
-    return this.name.trim() || (this.kind === 'context' ? nameFromSentence(this.context) : 'model');
+    if (this.name.trim() !== '') return this.name.trim();
+    if (this.kind === 'adapter') return this.adapters.map(({ name }) => name).join(' + ');
+    return this.kind === 'context' ? nameFromSentence(this.context) : 'model';
   }
 
   get ready(): boolean {
+    if (this.kind === 'adapter') return this.adapters.every(({ adapter }) => adapter !== null);
     return this.kind === 'model' ? this.model !== null : this.context.trim() !== '';
+  }
+
+  /** Whether the loaded base does not take it. */
+  get refused(): boolean {
+    return this.adapters.some(({ phase }) => phase === 'refused');
+  }
+
+  /** How much of each adapter acts. */
+  get shares(): readonly number[] {
+    return this.adapters.length === 2 ? [1 - this.blend, this.blend] : this.adapters.map(() => 1);
+  }
+
+  /** The preference vector of an adapter, even at first; empty for one without preferences. */
+  preference(at: number): readonly number[] {
+    const entries = this.adapters[at]?.adapter?.info.preferences ?? 0;
+    const set = this.#preferences[at];
+    return set?.length === entries ? set : Array.from({ length: entries }, () => 1 / entries);
+  }
+
+  prefer(at: number, preference: readonly number[]): void {
+    this.#preferences[at] = preference;
   }
 }
 
@@ -50,12 +86,45 @@ export interface MixedGuide {
 
 export class Desk {
   guides = $state<Guide[]>([]);
+  /** What was wrong with files that were to be guides. */
+  problem = $state.raw<Problem | null>(null);
   /** Called when a fader moves, with the weight that now acts. */
   onWeight: (guide: Guide) => void = () => {};
+  /** Called when a blend moves. */
+  onShares: (guide: Guide) => void = () => {};
+  /** Called when a preference of the adapter `at` moves. */
+  onPreference: (guide: Guide, at: number) => void = () => {};
   #nextId = 1;
 
   constructor() {
-    for (const kept of recall('guides', readGuides, GUIDE_PRESETS.slice(0, 1))) this.addContext(kept);
+    for (const { shipped, weight } of recall('shipped', readShipped, SHIPPED_AT_FIRST)) {
+      this.addAdapters([new AdapterFile(shipped)], weight);
+    }
+    for (const kept of recall('guides', readGuides, [])) this.addContext(kept);
+  }
+
+  /** Every adapter that a guide here uses, each once. */
+  get adapterFiles(): readonly AdapterFile[] {
+    return [...new Set(this.guides.flatMap((guide) => guide.adapters))];
+  }
+
+  /** One adapter, or two to blend. */
+  addAdapters(adapters: readonly AdapterFile[], weight = 1): Guide {
+    const guide = this.#new('adapter');
+    guide.adapters = adapters;
+    guide.name = adapters.map(({ name }) => name).join(' + ');
+    guide.weight = weight;
+    this.guides.push(guide);
+    return guide;
+  }
+
+  /** A guide of two adapters, which from now on act through it alone: their own guides are muted. */
+  addBlend(first: AdapterFile, second: AdapterFile): Guide {
+    for (const guide of this.guides) {
+      const [only, ...more] = guide.adapters;
+      if (more.length === 0 && (only === first || only === second)) this.setMuted(guide, true);
+    }
+    return this.addAdapters([first, second]);
   }
 
   addContext(preset?: GuidePreset): Guide {
@@ -81,6 +150,8 @@ export class Desk {
   remove(guide: Guide): void {
     this.guides = this.guides.filter((other) => other.id !== guide.id);
     void guide.model?.dispose();
+    const used = new Set(this.adapterFiles);
+    for (const file of guide.adapters) if (!used.has(file)) file.take(null);
   }
 
   setWeight(guide: Guide, weight: number): void {
@@ -95,6 +166,22 @@ export class Desk {
     this.onWeight(guide);
   }
 
+  setBlend(guide: Guide, blend: number): void {
+    if (!Number.isFinite(blend)) return;
+    guide.blend = Math.min(1, Math.max(0, blend));
+    this.onShares(guide);
+  }
+
+  /** Sets one number of the preference vector of a guide's adapter `at`. */
+  setPreference(guide: Guide, at: number, entry: number, value: number): void {
+    if (!Number.isFinite(value)) return;
+    guide.prefer(
+      at,
+      guide.preference(at).map((other, i) => (i === entry ? value : other)),
+    );
+    this.onPreference(guide, at);
+  }
+
   /** The guides as an answer takes them: those that say something, each with a name of its own. */
   mixed(): MixedGuide[] {
     const taken = new Set(['base', 'mix']);
@@ -105,6 +192,7 @@ export class Desk {
         taken.add(key);
         const label = { key, name: guide.label, hue: guide.hue };
         const weight = guide.acting;
+        if (guide.kind === 'adapter') return { guide, label, spec: { adapter: uses(guide), weight } };
         if (guide.model) return { guide, label, spec: { model: guide.model, weight } };
         const context = guide.context.trim();
         const against = guide.against.trim();
@@ -112,9 +200,10 @@ export class Desk {
       });
   }
 
-  /** After the engine is gone, model guides have no model. */
+  /** After the engine is gone, model guides have no model, and adapters are to be read again. */
   forget(): void {
-    this.guides = this.guides.filter((guide) => guide.kind === 'context');
+    this.guides = this.guides.filter((guide) => guide.kind !== 'model');
+    for (const file of this.adapterFiles) file.forget();
   }
 
   keep(): void {
@@ -123,14 +212,42 @@ export class Desk {
       'guides',
       contexts.map(({ name, context, against, weight }) => ({ name, context, against, weight })),
     );
+    const shipped = this.guides.flatMap(({ adapters: [only, ...more], weight }) =>
+      only?.shipped && more.length === 0 ? [{ name: only.shipped.name, weight }] : [],
+    );
+    keep('shipped', shipped);
   }
 
-  #new(kind: 'context' | 'model'): Guide {
+  #new(kind: GuideKind): Guide {
     const used = new Set(this.guides.map((guide) => guide.hue));
     let hue = 0;
     while (hue < HUES - 1 && used.has(hue)) hue++;
     return new Guide(this.#nextId++, hue, kind);
   }
+}
+
+function uses(guide: Guide): AdapterUse[] {
+  const { shares } = guide;
+  return guide.adapters.flatMap(({ adapter }, at) =>
+    adapter ? [{ adapter, share: shares[at] ?? 1, preference: guide.preference(at) }] : [],
+  );
+}
+
+interface ShippedAt {
+  readonly shipped: ShippedGuide;
+  readonly weight: number;
+}
+
+/** As a first visit finds them. */
+const SHIPPED_AT_FIRST: readonly ShippedAt[] = SHIPPED_GUIDES.map((shipped) => ({ shipped, weight: shipped.weight }));
+
+function readShipped(stored: unknown): ShippedAt[] | null {
+  if (!Array.isArray(stored)) return null;
+  return stored.flatMap((item) => {
+    const { name, weight } = fields(item) ?? {};
+    const shipped = SHIPPED_GUIDES.find((guide) => guide.name === name);
+    return shipped ? [{ shipped, weight: numberIn(weight, WEIGHT_MIN, WEIGHT_MAX, shipped.weight) }] : [];
+  });
 }
 
 function readGuides(stored: unknown): GuidePreset[] | null {

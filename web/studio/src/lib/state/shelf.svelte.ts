@@ -1,6 +1,6 @@
 /** The models: the base that is steered, and how a model comes onto the shelf. */
 
-import type { Model, Source } from '../engine/port';
+import type { Model, Progress, Source } from '../engine/port';
 import { nameFromAddress } from '../logic/names';
 import { isAbort, type Problem, problemFrom } from '../logic/problems';
 import { SpeedMeter } from '../logic/speed';
@@ -27,12 +27,17 @@ export interface Loading {
   readonly perSecond: number;
 }
 
+type Then = (model: Model, signal: AbortSignal, onProgress: (progress: Progress) => void) => Promise<void>;
+export type Fit = (...loaded: Parameters<Then>) => Promise<() => void>;
+
 export class Shelf {
   base = $state.raw<Model | null>(null);
   /** Where the base came from, to read it again after the device was lost. */
   baseSource = $state.raw<Source | null>(null);
   loading = $state.raw<Loading | null>(null);
   problem = $state.raw<Problem | null>(null);
+  /** What was to be read when it came. */
+  problemSource: Source | null = null;
   /** Tries again what ended in `problem`. */
   again: (() => void) | null = null;
   #cancel: AbortController | null = null;
@@ -44,18 +49,23 @@ export class Shelf {
     return this.baseSource === null ? '' : labelOf(this.baseSource);
   }
 
-  async openBase(source: Source): Promise<boolean> {
-    const model = await this.load(source);
+  /** @param fit reads what is to come with the model, and answers with what to do at the moment it becomes the base */
+  async openBase(source: Source, fit: Fit): Promise<boolean> {
+    let settle = () => {};
+    const model = await this.load(source, async (loaded, signal, onProgress) => {
+      settle = await fit(loaded, signal, onProgress);
+    });
     if (!model) return false;
     const former = this.base;
     this.base = model;
     this.baseSource = source;
+    settle();
     await former?.dispose();
     return true;
   }
 
-  /** Reads a model; null when cancelled or failed, and then `problem` says why. */
-  async load(source: Source): Promise<Model | null> {
+  /** Reads a model, and what is to come with it; null when cancelled or failed, and then `problem` says why. */
+  async load(source: Source, then?: Then): Promise<Model | null> {
     if (this.loading) return null;
     const label = labelOf(source);
     const cancel = new AbortController();
@@ -68,19 +78,22 @@ export class Shelf {
       const engine = await this.host.open();
       if (!engine) return null;
       let speed = meter;
-      return await engine.load(source, {
-        signal: cancel.signal,
-        onProgress: (progress) => {
-          if (progress.phase !== phase) {
-            phase = progress.phase;
-            speed = new SpeedMeter();
-          }
-          speed.add(performance.now(), progress.loaded);
-          this.loading = { label, ...progress, perSecond: speed.perSecond };
-        },
-      });
+      const onProgress = (progress: Progress) => {
+        if (progress.phase !== phase) {
+          phase = progress.phase;
+          speed = new SpeedMeter();
+        }
+        speed.add(performance.now(), progress.loaded);
+        this.loading = { label, ...progress, perSecond: speed.perSecond };
+      };
+      const model = await engine.load(source, { signal: cancel.signal, onProgress });
+      await then?.(model, cancel.signal, onProgress);
+      return model;
     } catch (error) {
-      if (!isAbort(error)) this.problem = problemFrom(error);
+      if (!isAbort(error)) {
+        this.problem = problemFrom(error);
+        this.problemSource = source;
+      }
       return null;
     } finally {
       this.loading = null;

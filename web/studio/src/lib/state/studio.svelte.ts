@@ -1,7 +1,11 @@
 /** Everything the page knows, and the few things that concern more than one part of it. */
 
 import { getContext, setContext } from 'svelte';
-import type { Source } from '../engine/port';
+import type { AdapterSource, Model, Progress, Source } from '../engine/port';
+import { isPeft, sortAdapterFiles } from '../logic/adapter-files';
+import { isAdapter, problemOf } from '../logic/problems';
+import type { ShippedGuide } from '../logic/shipped';
+import { AdapterFile, type Reading } from './adapter-file.svelte';
 import { Desk } from './desk.svelte';
 import { Dials } from './dials.svelte';
 import { Host } from './host.svelte';
@@ -24,16 +28,74 @@ export class Studio {
   async openBase(source: Source): Promise<void> {
     if (this.talk.busy) return;
     this.shelf.again = () => void this.openBase(source);
-    if (await this.shelf.openBase(source)) this.view.status = `${labelOf(source)} is ready.`;
+    const opened = await this.shelf.openBase(source, (model, signal, onProgress) =>
+      this.#fit(model, signal, onProgress),
+    );
+    if (opened) this.view.status = `${labelOf(source)} is ready.`;
   }
 
-  async openGuide(source: Source): Promise<void> {
+  /** A model with the base's vocabulary; or an adapter for it, which only its file tells apart. */
+  async openGuide(source: AdapterSource): Promise<void> {
     if (this.talk.busy) return;
+    if (isPeft(source)) return this.addAdapter(source);
     this.shelf.again = () => void this.openGuide(source);
     const model = await this.shelf.load(source);
-    if (!model) return;
+    if (!model) {
+      if (this.shelf.problem && isAdapter(this.shelf.problem)) await this.addAdapter(source);
+      return;
+    }
     this.desk.addModel(model, source, labelOf(source));
     this.view.status = `${labelOf(source)} was added as a guide.`;
+  }
+
+  /** Guides out of files that were chosen or dropped together. */
+  async openGuideFiles(files: readonly File[]): Promise<void> {
+    const { adapters, complaint } = sortAdapterFiles(files);
+    this.desk.problem = complaint === null ? null : problemOf('adapter.files', complaint);
+    for (const source of adapters) await this.openGuide(source);
+  }
+
+  /** Puts an adapter on the desk at once; it waits there for a base, or says why the loaded one does not take it. */
+  async addAdapter(source: AdapterSource | ShippedGuide): Promise<void> {
+    this.shelf.problem = null;
+    const file = new AdapterFile(source);
+    this.desk.addAdapters([file]);
+    await this.readAdapter(file);
+    this.view.status = file.problem
+      ? `${file.name} cannot be used: ${file.problem.title}.`
+      : `${file.name} was added as a guide.`;
+  }
+
+  /** Reads an adapter for the base that is loaded; without one it goes on waiting. */
+  async readAdapter(file: AdapterFile): Promise<void> {
+    const model = this.shelf.base;
+    if (!model || file.phase === 'loading') return;
+    file.phase = 'loading';
+    file.part = 0;
+    const reading = await file.read(model, new AbortController().signal, ({ loaded, total }) => {
+      file.part = total > 0 ? loaded / total : 0;
+    });
+    const wanted = this.desk.adapterFiles.includes(file);
+    if (wanted && this.shelf.base === model) file.take(reading);
+    else if (reading && 'adapter' in reading) void reading.adapter.dispose();
+  }
+
+  /** Reads the desk's adapters for a model that is about to be the base. The former base's stay until it is. */
+  async #fit(model: Model, signal: AbortSignal, onProgress: (progress: Progress) => void): Promise<() => void> {
+    const readings = new Map<AdapterFile, Reading>();
+    for (const file of this.desk.adapterFiles) {
+      const asGuide = (progress: Progress) => onProgress({ ...progress, phase: 'guide' });
+      readings.set(file, await file.read(model, signal, asGuide));
+    }
+    return () => {
+      const wanted = new Set(this.desk.adapterFiles);
+      for (const [file, reading] of readings) {
+        if (wanted.has(file)) file.take(reading);
+        else if (reading && 'adapter' in reading) void reading.adapter.dispose();
+      }
+      // Guides that were added meanwhile.
+      for (const file of wanted) if (!readings.has(file)) void this.readAdapter(file);
+    };
   }
 
   /** Opens the engine anew and reads the models again. */

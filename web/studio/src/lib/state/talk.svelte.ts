@@ -59,6 +59,8 @@ export class Talk {
     private readonly onEngineLost: (error: unknown) => void,
   ) {
     desk.onWeight = (guide) => this.#sendWeight(guide);
+    desk.onShares = (guide) => this.#sendShares(guide);
+    desk.onPreference = (guide, at) => this.#sendPreference(guide, at);
     dials.onChange = (sampling) => this.#session?.setSampling(sampling);
   }
 
@@ -110,7 +112,11 @@ export class Talk {
       });
       turn.session = this.#session.info;
       // A fader may have moved while the prompt was read.
-      for (const { guide } of guides) this.#sendWeight(guide);
+      for (const { guide } of guides) {
+        this.#sendWeight(guide);
+        this.#sendShares(guide);
+        guide.adapters.forEach((_, at) => this.#sendPreference(guide, at));
+      }
       for await (const step of this.#session) {
         if (this.phase === 'reading') this.phase = 'writing';
         turn.add(tokenRecord(step));
@@ -200,5 +206,17 @@ export class Talk {
   #sendWeight(guide: Guide): void {
     const key = this.playing.get(guide.id);
     if (key !== undefined) this.#session?.setWeight(key, guide.acting);
+  }
+
+  #sendShares(guide: Guide): void {
+    const key = this.playing.get(guide.id);
+    if (key === undefined || guide.adapters.length < 2) return;
+    guide.shares.forEach((share, at) => this.#session?.setShare(key, at, share));
+  }
+
+  #sendPreference(guide: Guide, at: number): void {
+    const key = this.playing.get(guide.id);
+    const preference = guide.preference(at);
+    if (key !== undefined && preference.length > 0) this.#session?.setPreference(key, at, preference);
   }
 }

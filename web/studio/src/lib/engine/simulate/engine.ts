@@ -6,10 +6,15 @@
  *     &pace=MS                  milliseconds a token (default 60)
  *     &load=MS                  milliseconds a load takes (default 1200)
  *     &fail=CODE                the step that CODE belongs to fails: no-webgpu, gpu.unavailable, gguf.truncated,
- *                               download.interrupted, session.vocabulary, session.prompt_too_long, gpu.lost
+ *                               download.interrupted, adapter.shape, session.vocabulary, session.prompt_too_long, gpu.lost
+ *
+ * Names tell what a file is: one with “adapter” or “upbeat” in it is no model, an adapter with “misfit” fits none, one with
+ * “parm” has two preferences, and “another” models are of another shape than the shipped guides'.
  */
 
-import type { EngineInfo, LoadOptions, ModelInfo, RunOptions, Source } from '../port';
+import { isPeft } from '../../logic/adapter-files';
+import { nameFromAddress } from '../../logic/names';
+import type { AdapterInfo, AdapterSource, EngineInfo, LoadOptions, ModelInfo, RunOptions, Source } from '../port';
 import { SimulatedSession } from './session';
 
 class SimulatedError extends Error {
@@ -69,7 +74,13 @@ export class SimulatedEngine {
       'gguf.truncated',
       'Tensor blk.12.ffn_down.weight ends at byte 98,500,352, but the file has 97,255,424 bytes.',
     );
-    return new SimulatedModel(typeof source === 'string' ? source : source.name, this.query);
+    if (/adapter|upbeat/i.test(nameOf(source))) {
+      throw new SimulatedError(
+        'arch.not_a_model',
+        'this file holds general.type "adapter", expected a model with its weights',
+      );
+    }
+    return new SimulatedModel(nameOf(source), this.query);
   }
 
   close(): void {}
@@ -99,6 +110,21 @@ class SimulatedModel {
     };
   }
 
+  async loadAdapter(source: AdapterSource, { signal, onProgress }: LoadOptions = {}): Promise<SimulatedAdapter> {
+    const name = nameOf(source);
+    const total = 1_302_592;
+    for (let i = 0; i <= 4; i++) {
+      signal?.throwIfAborted();
+      onProgress?.({ phase: 'download', loaded: (total * i) / 4, total });
+      await pause(Number(this.query.get('load') ?? 1200) / 40);
+    }
+    const message =
+      'layer 0, q: the adapter is for a matrix of 576 inputs and 576 outputs, the model’s has 640 and 640';
+    failFor(this.query, 'adapter.shape', message);
+    if (/misfit/.test(name) || /another/.test(this.info.name)) throw new SimulatedError('adapter.shape', message);
+    return new SimulatedAdapter(name);
+  }
+
   async session(options: RunOptions): Promise<SimulatedSession> {
     const pace = Number(this.query.get('pace') ?? (this.query.has('software') ? 700 : 60));
     for (let i = 0; i <= 8; i++) {
@@ -120,6 +146,31 @@ class SimulatedModel {
   }
 
   async dispose(): Promise<void> {}
+}
+
+class SimulatedAdapter {
+  readonly info: AdapterInfo;
+
+  constructor(name: string) {
+    const shipped = name.startsWith('/models/guides/');
+    this.info = {
+      name: nameFromAddress(name),
+      base: shipped ? 'HuggingFaceTB/SmolLM2-135M-Instruct' : 'someone/another-model',
+      baseMatches: shipped,
+      modules: ['q', 'k', 'v'],
+      layers: 30,
+      rank: 8,
+      parameters: 645_120,
+      preferences: /parm/.test(name) ? 2 : 0,
+    };
+  }
+
+  async dispose(): Promise<void> {}
+}
+
+function nameOf(source: AdapterSource): string {
+  if (typeof source === 'string') return source;
+  return isPeft(source) ? nameOf(source.weights) : source.name;
 }
 
 function failFor(query: URLSearchParams, code: string, message: string): void {

@@ -4,7 +4,7 @@
  */
 
 /** Leaning of a filling: how sunny, how salty. */
-type Lean = readonly [sunny: number, salty: number];
+export type Lean = readonly [sunny: number, salty: number];
 type Filling = readonly [text: string, logit: number, lean?: Lean];
 
 const S = (text: string): Filling[] => [

@@ -1,7 +1,14 @@
 /** One pretend answer: the real formula over the pretend language's few fillings a place. */
 
 import type { Candidate, RunOptions, Sampling, Session, SessionInfo, Step, Weight } from '../port';
-import { leanOf, logSoftmax, placeAt, type Place } from './language';
+import { type Lean, leanOf, logSoftmax, placeAt, type Place } from './language';
+
+/** An adapter as a row uses it, which live calls change. */
+interface Use {
+  readonly name: string;
+  share: number;
+  preference: readonly number[];
+}
 
 export class SimulatedSession implements Omit<
   Session,
@@ -11,6 +18,8 @@ export class SimulatedSession implements Omit<
   readonly #weights: Map<string, number>;
   #sampling: Pick<Sampling, 'temperature'>;
   #stopped = false;
+  /** Adapters by guide; empty for guides without. */
+  readonly #uses: ReadonlyMap<string, Use[]>;
 
   constructor(
     private readonly options: RunOptions,
@@ -23,11 +32,12 @@ export class SimulatedSession implements Omit<
     this.#weights = new Map(guides.map(([name, { weight }]) => [name, typeof weight === 'number' ? weight : 1]));
     const rows = [{ name: 'base', model: 'SmolLM2 135M Instruct', promptTokens: 31 }];
     for (const [name] of guides) rows.push({ name, model: 'SmolLM2 135M Instruct', promptTokens: 38 });
+    this.#uses = new Map(guides.map(([name, { adapter }]) => [name, usesOf(adapter)]));
     this.info = {
-      rows,
+      rows: rows.map((row) => ({ ...row, adapters: this.#uses.get(row.name)?.length ?? 0 })),
       dispatchesPerStep: 215,
       weightBytesPerStep: 96_808_960,
-      memory: { weights: 96_808_960, kv: 23_592_960 * rows.length, activations: 4_200_000 },
+      memory: { weights: 96_808_960, adapters: 2_580_480, kv: 23_592_960 * rows.length, activations: 4_200_000 },
       contextLength: options.contextLength,
     };
   }
@@ -38,6 +48,19 @@ export class SimulatedSession implements Omit<
 
   setSampling(sampling: Partial<Sampling>): void {
     this.#sampling = { ...this.#sampling, ...sampling };
+  }
+
+  setShare(guide: string | null, at: number, share: number): void {
+    // Left where the page's tests can see it.
+    performance.mark('setShare', { detail: [guide, at, share] });
+    const use = this.#uses.get(guide ?? '')?.[at];
+    if (use) use.share = share;
+  }
+
+  setPreference(guide: string | null, at: number, preference: readonly number[]): void {
+    performance.mark('setPreference', { detail: [guide, at, ...preference] });
+    const use = this.#uses.get(guide ?? '')?.[at];
+    if (use) use.preference = preference;
   }
 
   stop(): void {
@@ -66,10 +89,14 @@ export class SimulatedSession implements Omit<
     const guides = Object.entries(this.options.guides).map(([name, guide]) => ({
       name,
       weight: this.#weights.get(name) ?? 0,
-      logProbs: place.under(guide.context !== undefined ? leanOf(guide.context) : [0.4, 0]),
+      // Reward models add their log-probability; a sentence, what it changes.
+      less: guide.context === undefined ? 0 : 1,
+      logProbs: place.under(
+        guide.context === undefined ? leanUnder(this.#uses.get(name) ?? []) : leanOf(guide.context),
+      ),
     }));
     const mixed = place.base.map((base, i) =>
-      guides.reduce((z, guide) => z + guide.weight * ((guide.logProbs[i] ?? 0) - base), base),
+      guides.reduce((z, guide) => z + guide.weight * ((guide.logProbs[i] ?? 0) - guide.less * base), base),
     );
     const mix = logSoftmax(mixed);
     const sampled = logSoftmax(mixed.map((z) => z / (temperature === 0 ? 1 : temperature)));
@@ -117,4 +144,20 @@ export class SimulatedSession implements Omit<
     });
     return best;
   }
+}
+
+function usesOf(adapter: RunOptions['guides'][string]['adapter']): Use[] {
+  if (adapter === undefined) return [];
+  const list = 'dispose' in adapter ? [{ adapter }] : 'adapter' in adapter ? [adapter] : adapter;
+  return list.map((use) => ({ name: use.adapter.info.name, share: use.share ?? 1, preference: use.preference ?? [] }));
+}
+
+/** Where a row leans under its adapters; without any, where a second model does. */
+function leanUnder(uses: readonly Use[]): Lean {
+  if (uses.length === 0) return [0.4, 0];
+  const leans = uses.map(({ name, share, preference: [sunny = 0, salty = 0] }): Lean => {
+    const own: Lean = /upbeat/.test(name) ? [1, 0] : /parm/.test(name) ? [sunny, salty] : [0, 0.3];
+    return [share * own[0], share * own[1]];
+  });
+  return [leans.reduce((sum, lean) => sum + lean[0], 0), leans.reduce((sum, lean) => sum + lean[1], 0)];
 }
