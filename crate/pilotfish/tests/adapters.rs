@@ -213,7 +213,7 @@ fn shares_and_preferences_are_live() {
     assert_eq!(code(session.set_preference(Some(0), 0, &[1.0, f32::NAN])), "adapter.share");
     assert_eq!(code(session.set_share(Some(0), 0, f32::INFINITY)), "adapter.share");
     assert_eq!(code(session.set_share(Some(0), 1, 1.0)), "session.share");
-    assert_eq!(code(session.set_share(None, 0, 1.0)), "session.share");
+    assert_eq!(code(session.set_share(None, 0, 1.0)), "session.share", "the base has none");
     assert_eq!(code(session.set_share(Some(1), 0, 1.0)), "session.guide");
     let first = wait(session.next()).expect("it goes on").expect("a step");
     assert_eq!(first.id, still[0].id, "what was refused changed nothing");

@@ -270,14 +270,16 @@ fn interleave(b: &mut [f32], rank: usize, head_dim: usize) {
     }
 }
 
-/// Whether two names mean one model: letters and digits of the last path component, one within the other.
+/// Whether two names seem to mean one model: they begin with the same two words, case apart, as family and size do. Files are
+/// often named after a training run from the third word on.
 fn same_name(one: &str, other: &str) -> bool {
-    let plain = |name: &str| {
-        let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        last.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>()
+    let begin = |name: &str| -> Vec<String> {
+        let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
+        let words = last.split(|c: char| !c.is_alphanumeric() && c != '.').filter(|word| !word.is_empty());
+        words.take(2).map(str::to_owned).collect()
     };
-    let (one, other) = (plain(one), plain(other));
-    !one.is_empty() && !other.is_empty() && (one.contains(&other) || other.contains(&one))
+    let (one, other) = (begin(one), begin(other));
+    !one.is_empty() && one == other
 }
 
 #[cfg(test)]

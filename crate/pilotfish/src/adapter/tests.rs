@@ -195,8 +195,29 @@ fn rows_are_interleaved_as_gguf_has_them() {
 
 #[test]
 fn names_of_one_model_are_recognised() {
-    assert!(same_name("HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2 135M Instruct"));
+    assert!(same_name("HuggingFaceTB/SmolLM2-135M-Instruct", "Smollm2 135M 8k Lc100K Mix1 Ep2"));
     assert!(same_name("/models/Qwen3-0.6B/", "Qwen3 0.6B Base"));
     assert!(!same_name("meta-llama/Llama-3.2-1B", "SmolLM2 135M Instruct"));
+    assert!(!same_name("HuggingFaceTB/SmolLM2-360M-Instruct", "SmolLM2 135M Instruct"));
     assert!(!same_name("", "SmolLM2"));
+}
+
+/// Whatever bytes come, an answer comes: a seeded walk over damaged files.
+#[test]
+fn damaged_bytes_never_panic() {
+    let tensors: &[(&str, &[usize])] = &[(Q_A, &[2, 3]), (Q_B, &[4, 2])];
+    let whole = safetensors(tensors);
+    let gguf = read(&json!({}), tensors).expect("it reads").to_gguf().expect("it writes");
+    let mut numbers = crate::ops::grid::Numbers::new(17);
+    for _ in 0..4000 {
+        for file in [&whole, &gguf] {
+            let mut bytes = file.clone();
+            for _ in 0..=numbers.bits() % 4 {
+                let at = (numbers.bits() % bytes.len() as u64) as usize;
+                bytes[at] = numbers.bits() as u8;
+            }
+            let _ = Adapter::from_peft(&config(&json!({})), &bytes);
+            let _ = Adapter::from_gguf(&bytes);
+        }
+    }
 }

@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod live;
 mod model;
 mod options;
 mod plan;

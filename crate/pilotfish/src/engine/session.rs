@@ -10,7 +10,7 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use super::model::Model;
-use super::options::{AdapterUse, Returns, SessionOptions};
+use super::options::{Returns, SessionOptions};
 use super::plan::{RowInfo, SessionInfo, SessionPlan, mix_rule};
 use super::rows::Rows;
 use super::step::{Candidate, LogProbs, Step, Stop};
@@ -18,10 +18,10 @@ use super::stop::StopStrings;
 use super::{Engine, Models};
 use crate::adapter::Adapter;
 use crate::gpu::{Binding, Gpu, Owned, Readback, StepShape, Usage, record};
-use crate::guidance::{Mixer, MixerPlan, Sampling, Telemetry, TokenRules};
-use crate::model::{BatchToken, Forward, ForwardPlan, Logits, RowAdapter, RowAdapters, batch_words};
+use crate::guidance::{Mixer, MixerPlan, Telemetry};
+use crate::model::{BatchToken, Forward, ForwardPlan, Logits, RowAdapters, batch_words};
 use crate::ops::attend;
-use crate::tokenizer::{StreamDecoder, TokenId, Tokenizer};
+use crate::tokenizer::{StreamDecoder, Tokenizer};
 use crate::{Error, Result};
 
 /// The most steps in flight.
@@ -45,16 +45,16 @@ pub struct PrefillProgress {
 /// A generation under way.
 #[derive(Debug)]
 pub struct Session {
-    gpu: Rc<Gpu>,
+    pub(super) gpu: Rc<Gpu>,
     base: Rc<Model>,
     /// Their weights are in use.
     _guides: Vec<Rc<Model>>,
     /// Everything the session has on the GPU.
     _buffers: Owned,
-    adapters: Vec<Rc<Adapter>>,
-    rows: Rows,
-    sets: Vec<Set>,
-    mixer: Mixer,
+    pub(super) adapters: Vec<Rc<Adapter>>,
+    pub(super) rows: Rows,
+    pub(super) sets: Vec<Set>,
+    pub(super) mixer: Mixer,
     decoder: StreamDecoder<SharedTokenizer>,
     stops: StopStrings,
     readbacks: Vec<Readback>,
@@ -62,7 +62,7 @@ pub struct Session {
     logits: Vec<Readback>,
     flights: VecDeque<u32>,
     /// Steps submitted, which is also how far every row's position has moved.
-    submitted: u32,
+    pub(super) submitted: u32,
     taken: u32,
     max_tokens: u32,
     in_flight: u32,
@@ -86,10 +86,10 @@ impl Deref for SharedTokenizer {
 
 /// One weight set of a session.
 #[derive(Debug)]
-struct Set {
-    model: usize,
+pub(super) struct Set {
+    pub(super) model: usize,
     forward: Forward,
-    adapters: Option<RowAdapters>,
+    pub(super) adapters: Option<RowAdapters>,
     rows: u32,
 }
 
@@ -221,84 +221,11 @@ impl Session {
         &self.info
     }
 
-    /// Sets a guide's weight, and ends its schedule. Acts on the next submitted step: within [`SessionOptions::in_flight`]
-    /// tokens.
-    pub fn set_weight(&mut self, guide: usize, weight: f32) -> Result<()> {
-        self.check_guide(guide)?;
-        let weights: Vec<(usize, f32)> = self.rows.terms(guide).map(|(term, sign)| (term, sign * weight)).collect();
-        Ok(self.mixer.set_weights(&self.gpu, &weights)?)
-    }
-
-    /// Sets the share of adapter `at` among those of a guide (`None`: of the base). Acts on the next submitted step, and on what
-    /// that step adds to the caches: earlier positions keep the keys and values they were made with.
-    pub fn set_share(&mut self, guide: Option<usize>, at: usize, share: f32) -> Result<()> {
-        self.set_adapter(guide, at, |used| used.share = share)
-    }
-
-    /// Sets the preference vector of adapter `at` among those of a guide (`None`: of the base). Acts as [`Session::set_share`].
-    pub fn set_preference(&mut self, guide: Option<usize>, at: usize, preference: &[f32]) -> Result<()> {
-        self.set_adapter(guide, at, |used| used.preference = preference.to_vec())
-    }
-
-    fn set_adapter(&mut self, guide: Option<usize>, at: usize, change: impl Fn(&mut AdapterUse)) -> Result<()> {
-        guide.map_or(Ok(()), |guide| self.check_guide(guide))?;
-        for set in &self.sets {
-            let rows = self.rows.rows.iter_mut().filter(|row| row.model == set.model);
-            for (place, row) in rows.enumerate().filter(|(_, row)| row.owner == guide && row.model == set.model) {
-                // A guide that is another model has no adapters, and rows that are the base's all have the same.
-                let (Some(adapters), Some(old)) = (&set.adapters, row.adapters.get(at)) else {
-                    if guide.is_none() && row.model > 0 {
-                        continue;
-                    }
-                    return Err(Error::NoSuchShare { row: row.name.clone(), index: at, given: row.adapters.len() });
-                };
-                let mut new = old.clone();
-                change(&mut new);
-                let on = |used: &'_ AdapterUse| Rc::clone(&self.adapters[used.adapter]);
-                let shares =
-                    RowAdapter { adapter: &on(&new), share: new.share, preference: &new.preference }.shares()?;
-                let segment = row.adapters[..at].iter().map(|used| 1 + on(used).preferences.len() as u32).sum();
-                adapters.set_shares(&self.gpu, place, segment, &shares);
-                row.adapters[at] = new;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives a guide a schedule, as in [`SessionOptions::schedules`]; steps count from the session's first. Acts on the next
-    /// submitted step.
-    pub fn set_schedule(&mut self, guide: usize, points: &[(u32, f32)]) -> Result<()> {
-        self.check_guide(guide)?;
-        let schedules: Vec<_> = self.rows.schedules(guide, points).collect();
-        Ok(self.mixer.set_schedules(&self.gpu, &schedules)?)
-    }
-
-    fn check_guide(&self, guide: usize) -> Result<()> {
-        let given = self.rows.guides.len();
-        if guide < given { Ok(()) } else { Err(Error::Guide { index: guide, given }) }
-    }
-
-    /// Sets scores, bans and the allowed set. Acts on the next submitted step.
-    pub fn set_tokens(&mut self, tokens: &TokenRules) -> Result<()> {
-        Ok(self.mixer.set_tokens(&self.gpu, tokens)?)
-    }
-
-    /// Gives the tokens of the next submitted steps, at most 256, whatever the mix says; what was given before and is not
-    /// submitted yet is forgotten.
-    pub fn force(&mut self, ids: &[TokenId]) -> Result<()> {
-        Ok(self.mixer.force(&self.gpu, self.submitted, ids)?)
-    }
-
     /// The text that was held back because it may be the beginning of a stop string, or of a character: for a caller who stops
     /// while no step is in flight, so that no last step brings it.
     pub fn rest(&mut self) -> String {
         let (text, found) = self.stops.push(&self.decoder.finish());
         if found.is_some() { text } else { text + &self.stops.finish() }
-    }
-
-    /// Sets temperature, filters, penalties and seed. Acts on the next submitted step.
-    pub fn set_sampling(&mut self, sampling: &Sampling) -> Result<()> {
-        Ok(self.mixer.set_sampling(&self.gpu, sampling)?)
     }
 
     /// Submits no more; [`Session::next`] gives what is in flight no more either, but one last step that says
