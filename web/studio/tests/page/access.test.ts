@@ -77,7 +77,7 @@ async function openAdapters(page: Page): Promise<void> {
     await openAdapter(page, name);
     await page.getByLabel(`Mute ${name}`).waitFor();
   }
-  await page.getByText('Made for another model.').waitFor();
+  await page.getByText('Made for another model.', { exact: true }).waitFor();
   await page.getByText('Adapter of rank 8').first().click();
 }
 

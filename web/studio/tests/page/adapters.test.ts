@@ -103,6 +103,17 @@ describe('the guides that come with the page', () => {
     await answered(page);
   });
 
+  test('can be left out while they are on their way, and asked for later', async () => {
+    const page = await stage.page('load=4000');
+    await page.getByRole('button', { name: /^Load SmolLM2/ }).click();
+    await page.getByText('Loading its guides').waitFor();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByText('is ready. Ask it something').waitFor();
+    await page.getByRole('button', { name: 'Load plain' }).click();
+    await page.getByText('Adapter of rank 8').last().waitFor();
+    expect(await page.getByRole('button', { name: 'Load plain' }).count()).toBe(0);
+  });
+
   test('are read again after the device was lost', async () => {
     const page = await stage.page('fail=gpu.lost');
     await loadModel(page);

@@ -46,7 +46,8 @@ export class Stage {
     });
     const page = await context.newPage();
     page.setDefaultTimeout(20_000);
-    await page.goto(`${this.address}?simulate&load=40&pace=4&${query}`);
+    // Of a name that is given twice, the first counts.
+    await page.goto(`${this.address}?simulate&${query}&load=40&pace=4`);
     await page.waitForSelector('#prompt');
     return page;
   }
