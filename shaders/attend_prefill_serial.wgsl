@@ -28,6 +28,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_
     if token >= batch[0].x {
         return;
     }
+    begin_loops(batch[0].x);
     let row = batch[1u + token].y;
     let pos = batch[1u + token].z;
     if pos >= params.context {
@@ -37,7 +38,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_
     last = min(GROUP, (kv_head + 1u) * RATIO - first_head) - 1u;
     see(lane, cache_base(row, kv_head), first_key(pos), pos + 1u);
     for (var g = 0u; g <= last; g++) {
-        for (var p = 0u; p < params.d4; p++) {
+        for (var p = 0u; p < d4; p++) {
             out[place + g * D4 + p] /= total[g];
         }
     }

@@ -38,6 +38,7 @@ fn main(
     let split = group.y * SIZE + lane;
     let token = group.z;
     let splits = min(groups.y * SIZE, MAX_SPLITS);
+    begin_loops(batch[0].x);
     let row = batch[1u + token].y;
     let pos = batch[1u + token].z;
     if pos >= params.context || group.y * SIZE >= MAX_SPLITS {
@@ -50,7 +51,7 @@ fn main(
     for (var g = 0u; g < GROUP; g++) {
         let base = qkv_base + (first_head + min(g, last)) * HEAD_DIM;
         let scale = scale_of(base);
-        for (var p = lane; p < params.d4; p += SIZE) {
+        for (var p = lane; p < d4; p += SIZE) {
             q[g * D4 + p] = rotated4(base, p, 0u, scale, pos) * params.scale;
         }
     }
@@ -65,7 +66,7 @@ fn main(
         let k_base = qkv_base + (params.n_heads + kv_head) * HEAD_DIM;
         see_own(k_base, k_base + params.n_kv_heads * HEAD_DIM, cache + pos * D4, pos, group.x % GROUPS == 0u);
     } else if begin == end {
-        for (var p = 0u; p < params.d4; p++) {
+        for (var p = 0u; p < d4; p++) {
             add_all(p, vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
         }
     }
@@ -78,7 +79,7 @@ fn main(
 fn see_own(k_base: u32, v_base: u32, stored: u32, pos: u32, stores: bool) {
     let scale = scale_of(k_base);
     var scores = vec4(0.0);
-    for (var p = 0u; p < params.d4; p++) {
+    for (var p = 0u; p < d4; p++) {
         let held = pack(rotated4(k_base, p, HEAD_DIM, scale, pos));
         if stores {
             k_cache[stored + p] = held;
@@ -90,7 +91,7 @@ fn see_own(k_base: u32, v_base: u32, stored: u32, pos: u32, stores: bool) {
     let fade = raise(scores);
     let weight = exp(scores - largest);
     total += weight;
-    for (var p = 0u; p < params.d4; p++) {
+    for (var p = 0u; p < d4; p++) {
         let i = v_base + 4u * p;
         let held = pack(vec4(qkv[i], qkv[i + 1u], qkv[i + 2u], qkv[i + 3u]));
         if stores {

@@ -97,7 +97,7 @@ export async function buildWasm({ folder, features = [] }) {
     'reference-types',
     'multivalue',
   ];
-  await call(bin('wasm-opt'), ['-Os', ...enabled.map((f) => `--enable-${f}`), wasm, '-o', wasm], { step: line });
+  await call(bin('wasm-opt'), ['-O3', '-Oz', ...enabled.map((f) => `--enable-${f}`), wasm, '-o', wasm], { step: line });
   mark.keep();
   const after = statSync(wasm).size;
   line.done(`${megabytes(before)} -> ${megabytes(after)}`);

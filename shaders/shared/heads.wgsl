@@ -19,8 +19,6 @@ struct Params {
     scale: f32,
     soft_cap: f32,
     eps: f32,
-    // HEAD_DIM / 4 again, for loops that are not to be unrolled: lavapipe takes ten times as long to compile them.
-    d4: u32,
 }
 
 fn pack(value: vec4<f32>) -> vec2<u32> {

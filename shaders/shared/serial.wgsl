@@ -8,6 +8,15 @@
 //   add(g, p, fade, value)   sum[g][p] = sum[g][p] * fade + value, where a fade of 0 means that there is no sum yet
 const BLOCK: u32 = 32u;
 
+// D4 again, for loops that are not to be unrolled: lavapipe takes ten times as long to compile them. Not from `params`: it
+// compiles a kernel anew, and keeps the code, whenever a loop's end in a uniform is bound (Mesa 22.3, 2026-11-24).
+var<private> d4: u32;
+
+// To be called first; there is at least one token, which no compiler knows.
+fn begin_loops(tokens: u32) {
+    d4 = min(D4, tokens * D4);
+}
+
 // Weights of a lane's block of keys, four in a vector: no lane sees another's.
 var<workgroup> weights: array<vec4<f32>, BLOCK / 4u * GROUP * SIZE>;
 // Of each head: the largest score so far, the sum of weights.
@@ -25,7 +34,7 @@ fn see(lane: u32, cache: u32, begin: u32, end: u32) {
             var s1 = vec4(0.0);
             var s2 = vec4(0.0);
             var s3 = vec4(0.0);
-            for (var p = 0u; p < params.d4; p++) {
+            for (var p = 0u; p < d4; p++) {
                 let a = unpack(k_cache[at.x + p]);
                 let b = unpack(k_cache[at.y + p]);
                 let c = unpack(k_cache[at.z + p]);
@@ -67,7 +76,7 @@ fn see(lane: u32, cache: u32, begin: u32, end: u32) {
                 total.w += weigh(lane, key - block, 3u, largest.w);
             }
         }
-        for (var p = 0u; p < params.d4; p++) {
+        for (var p = 0u; p < d4; p++) {
             var s0 = vec4(0.0);
             var s1 = vec4(0.0);
             var s2 = vec4(0.0);

@@ -5,9 +5,7 @@
 //! Two additions of ours, which llama.cpp does not read: `pilotfish.adapter.rows = "half_split"` where the rows of B are still
 //! in the order of transformers, and `NAME.weight.preference.K.lora_a` for the components of a preference-aware adapter.
 
-use std::collections::BTreeMap;
-
-use super::{Adapter, AdapterError, Component, MOST_RANK, Module, Pair, Place, RowOrder, check_rank};
+use super::{Adapter, AdapterError, Component, MOST_RANK, Module, Pair, Place, RowOrder, check_rank, entry};
 use crate::gguf::{Header, TensorInfo, Writer};
 use crate::quant::{self, TensorType};
 
@@ -17,7 +15,7 @@ const ROWS_KEY: &str = "pilotfish.adapter.rows";
 const HALF_SPLIT: &str = "half_split";
 
 /// Where a tensor belongs: in component `preference` (`None` the fixed one).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct At {
     preference: Option<usize>,
     place: Place,
@@ -44,10 +42,10 @@ impl Adapter {
             Some(HALF_SPLIT) => RowOrder::HalfSplit,
             Some(found) => return Err(AdapterError::Unsupported { what: format!("{ROWS_KEY} {found:?}") }),
         };
-        let mut halves: BTreeMap<At, [Option<&TensorInfo>; 2]> = BTreeMap::new();
+        let mut halves: Vec<(At, [Option<&TensorInfo>; 2])> = Vec::new();
         for tensor in &header.tensors {
             let (at, half) = parse(&tensor.name)?;
-            halves.entry(at).or_default()[half] = Some(tensor);
+            entry(&mut halves, at)[half] = Some(tensor);
         }
         let mut adapter = Self {
             name: text("general.name")?.unwrap_or_default(),

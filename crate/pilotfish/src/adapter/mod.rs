@@ -6,6 +6,7 @@
 mod error;
 mod gguf;
 mod peft;
+mod safetensors;
 
 use std::collections::BTreeMap;
 
@@ -220,7 +221,9 @@ impl Adapter {
     /// Facts to show; `model` is the loaded model's name.
     pub fn info(&self, model: &str) -> AdapterInfo {
         let places = || self.pairs().map(|(place, _)| place);
-        let layers: std::collections::BTreeSet<u32> = places().map(|(layer, _)| layer).collect();
+        let mut layers: Vec<u32> = places().map(|(layer, _)| layer).collect();
+        layers.sort_unstable();
+        layers.dedup();
         let base_matches = self.base.as_deref().filter(|_| !model.is_empty()).map(|base| same_name(base, model));
         AdapterInfo {
             name: self.name.clone(),
@@ -247,6 +250,16 @@ impl Adapter {
         }
         Ok(self)
     }
+}
+
+/// The value that goes with `key`, made if there is none. The lists are of a few hundred, and a map type of its own would weigh
+/// more in a page's download than the search does.
+fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
+    let at = list.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+        list.push((key, V::default()));
+        list.len() - 1
+    });
+    &mut list[at].1
 }
 
 /// Refuses ranks out of range.

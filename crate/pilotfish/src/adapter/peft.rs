@@ -3,71 +3,30 @@
 //! LoRA with its rank and alpha patterns and rank-stabilised scaling, and the bilinear, preference-conditioned adapters of PARM
 //! (arXiv 2505.06274; `peft_type = "PBLORA"` of its authors' PEFT). Everything else is refused by its name.
 
-use std::collections::BTreeMap;
-
 use fancy_regex::Regex;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Adapter, AdapterError, Component, Module, Pair, Place, RowOrder, check_rank};
+use super::safetensors::{self, Tensor};
+use super::{Adapter, AdapterError, Component, Module, Pair, Place, RowOrder, check_rank, entry};
 
-/// What of `adapter_config.json` bears on the numbers. PEFT writes many more fields; those that would change the numbers are
-/// here to be refused.
-#[derive(Debug, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "the fields of somebody else's file")]
-struct Config {
-    peft_type: String,
-    base_model_name_or_path: Option<String>,
-    #[serde(default)]
-    r: Option<u64>,
-    /// PARM's rank of the fixed part.
-    #[serde(default)]
-    r1: Option<u64>,
-    /// PARM's rank of the part under the preference vector.
-    #[serde(default)]
-    r2: Option<u64>,
-    lora_alpha: f64,
-    #[serde(default)]
-    use_rslora: bool,
-    #[serde(default)]
-    rank_pattern: BTreeMap<String, u64>,
-    #[serde(default)]
-    alpha_pattern: BTreeMap<String, f64>,
-    #[serde(default)]
-    use_dora: bool,
-    #[serde(default)]
-    fan_in_fan_out: bool,
-    #[serde(default)]
-    lora_bias: bool,
-    #[serde(default)]
-    use_qalora: bool,
-    bias: Option<String>,
-    modules_to_save: Option<serde_json::Value>,
-    layer_replication: Option<serde_json::Value>,
-    target_parameters: Option<serde_json::Value>,
-    trainable_token_indices: Option<serde_json::Value>,
-    alora_invocation_tokens: Option<serde_json::Value>,
-}
+/// `adapter_config.json`. PEFT writes many fields; only those that bear on the numbers are looked at.
+struct Config(Value);
 
 impl Adapter {
     /// Reads an adapter from the contents of the two files of a PEFT directory.
     pub fn from_peft(config: &str, safetensors: &[u8]) -> Result<Self, AdapterError> {
-        let config: Config =
-            serde_json::from_str(config).map_err(|error| AdapterError::Config { message: error.to_string() })?;
-        config.check()?;
-        let damaged = |error: safetensors::SafeTensorError| AdapterError::Safetensors { message: error.to_string() };
-        let tensors = SafeTensors::deserialize(safetensors).map_err(damaged)?;
-        let mut places: BTreeMap<Place, Parts<'_>> = BTreeMap::new();
-        for (name, view) in tensors.iter() {
-            let (place, part, module) = parse(name)?;
-            let parts = places.entry(place).or_default();
+        let config = Config::read(config)?;
+        let mut places: Vec<(Place, Parts<'_>)> = Vec::new();
+        for (name, tensor) in safetensors::read(safetensors)? {
+            let (place, part, module) = parse(&name)?;
+            let parts = entry(&mut places, place);
             parts.module = module;
-            parts.views.insert(part, (name.to_owned(), view));
+            parts.tensors[part as usize] = Some((name, tensor));
         }
         let mut adapter = Self {
             name: String::new(),
             architecture: None,
-            base: config.base_model_name_or_path.clone().filter(|base| !base.is_empty()),
+            base: config.text("base_model_name_or_path").filter(|base| !base.is_empty()).map(str::to_owned),
             row_order: RowOrder::HalfSplit,
             fixed: Component::default(),
             preferences: Vec::new(),
@@ -84,59 +43,86 @@ impl Adapter {
 }
 
 impl Config {
-    fn is_parm(&self) -> bool {
-        self.peft_type == "PBLORA"
-    }
-
-    /// Refuses what would change the numbers in ways that are not computed here.
-    fn check(&self) -> Result<(), AdapterError> {
+    /// Reads it, and refuses what would change the numbers in ways that are not computed here.
+    fn read(text: &str) -> Result<Self, AdapterError> {
         let refuse = |what: String| Err(AdapterError::Unsupported { what });
-        let given = |value: &Option<serde_json::Value>| match value {
-            None | Some(serde_json::Value::Null) => false,
-            Some(serde_json::Value::Array(list)) => !list.is_empty(),
-            Some(serde_json::Value::Object(map)) => !map.is_empty(),
-            Some(_) => true,
-        };
-        if self.peft_type != "LORA" && !self.is_parm() {
-            return refuse(format!("peft_type {:?}", self.peft_type));
+        let config = Self(serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?);
+        match config.text("peft_type") {
+            Some("LORA" | "PBLORA") => {}
+            Some(other) => return refuse(format!("peft_type {other:?}")),
+            None => return Err(wrong("it has no peft_type".into())),
         }
-        if let Some(bias) = self.bias.as_deref().filter(|bias| *bias != "none") {
+        if let Some(bias) = config.text("bias").filter(|bias| *bias != "none") {
             return refuse(format!("bias {bias:?}"));
         }
-        for (is, what) in [
-            (self.use_dora, "use_dora (DoRA)"),
-            (self.fan_in_fan_out, "fan_in_fan_out"),
-            (self.lora_bias, "lora_bias"),
-            (self.use_qalora, "use_qalora (QALoRA)"),
-            (given(&self.modules_to_save), "modules_to_save"),
-            (given(&self.layer_replication), "layer_replication"),
-            (given(&self.target_parameters), "target_parameters"),
-            (given(&self.trainable_token_indices), "trainable_token_indices"),
-            (given(&self.alora_invocation_tokens), "alora_invocation_tokens (activated LoRA)"),
+        for (key, what) in [
+            ("use_dora", "use_dora (DoRA)"),
+            ("fan_in_fan_out", "fan_in_fan_out"),
+            ("lora_bias", "lora_bias"),
+            ("use_qalora", "use_qalora (QALoRA)"),
+            ("modules_to_save", "modules_to_save"),
+            ("layer_replication", "layer_replication"),
+            ("target_parameters", "target_parameters"),
+            ("trainable_token_indices", "trainable_token_indices"),
+            ("alora_invocation_tokens", "alora_invocation_tokens (activated LoRA)"),
         ] {
-            if is {
+            if config.given(key) {
                 return refuse(what.into());
             }
         }
-        Ok(())
+        Ok(config)
     }
 
-    /// The value of the first pattern that names `module`, as PEFT matches: the whole path, or its end after a dot.
-    fn pattern<T: Copy>(patterns: &BTreeMap<String, T>, module: &str) -> Result<Option<T>, AdapterError> {
-        for (key, value) in patterns {
-            let config =
-                |error: fancy_regex::Error| AdapterError::Config { message: format!("pattern {key:?}: {error}") };
-            let regex = Regex::new(&format!(r"^(.*\.)?({key})$")).map_err(config)?;
-            if regex.is_match(module).map_err(config)? {
-                return Ok(Some(*value));
+    fn is_parm(&self) -> bool {
+        self.text("peft_type") == Some("PBLORA")
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.as_str()
+    }
+
+    fn count(&self, key: &str) -> Option<u64> {
+        self.0.get(key)?.as_u64()
+    }
+
+    /// Whether there is anything but nothing: null, false, an empty list or map.
+    fn given(&self, key: &str) -> bool {
+        match self.0.get(key) {
+            None | Some(Value::Null | Value::Bool(false)) => false,
+            Some(Value::Array(list)) => !list.is_empty(),
+            Some(Value::Object(map)) => !map.is_empty(),
+            Some(_) => true,
+        }
+    }
+
+    fn alpha(&self) -> Result<f64, AdapterError> {
+        let alpha = self.0.get("lora_alpha").and_then(Value::as_f64);
+        alpha.ok_or_else(|| wrong("lora_alpha is no number".into()))
+    }
+
+    fn uses_rslora(&self) -> bool {
+        self.given("use_rslora")
+    }
+
+    /// The value of the first pattern under `key` that names `module`, as PEFT matches: the whole path, or its end after a dot.
+    fn pattern(&self, key: &str, module: &str) -> Result<Option<&Value>, AdapterError> {
+        for (pattern, value) in self.0.get(key).and_then(Value::as_object).into_iter().flatten() {
+            let said = |error: fancy_regex::Error| wrong(format!("{key} {pattern:?}: {error}"));
+            let regex = Regex::new(&format!(r"^(.*\.)?({pattern})$")).map_err(said)?;
+            if regex.is_match(module).map_err(said)? {
+                return Ok(Some(value));
             }
         }
         Ok(None)
     }
 }
 
+fn wrong(message: String) -> AdapterError {
+    AdapterError::Config { message }
+}
+
 /// What a tensor is to its module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy)]
 enum Part {
     A,
     B,
@@ -151,7 +137,8 @@ enum Part {
 struct Parts<'a> {
     /// Its path in the model.
     module: String,
-    views: BTreeMap<Part, (String, TensorView<'a>)>,
+    /// By [`Part`], with their names.
+    tensors: [Option<(String, Tensor<'a>)>; 4],
 }
 
 impl Parts<'_> {
@@ -159,7 +146,8 @@ impl Parts<'_> {
         let (a_name, [rank, _], a) = self.matrix(Part::A, "lora_A.weight")?;
         let (b_name, [outputs, b_rank], b) = self.matrix(Part::B, "lora_B.weight")?;
         check_rank(&a_name, rank)?;
-        let said = Config::pattern(&config.rank_pattern, &self.module)?.or(config.r).unwrap_or(rank);
+        let said = config.pattern("rank_pattern", &self.module)?.and_then(Value::as_u64);
+        let said = said.or_else(|| config.count("r")).unwrap_or(rank);
         if said != rank {
             let expected = format!("rank {said}, as adapter_config.json says");
             return Err(AdapterError::TensorShape {
@@ -172,8 +160,9 @@ impl Parts<'_> {
             let expected = format!("rank {rank}, as {a_name} has");
             return Err(AdapterError::TensorShape { tensor: b_name, found: vec![outputs, b_rank], expected });
         }
-        let alpha = Config::pattern(&config.alpha_pattern, &self.module)?.unwrap_or(config.lora_alpha);
-        let divisor = if config.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
+        let alpha = config.pattern("alpha_pattern", &self.module)?.and_then(Value::as_f64);
+        let alpha = alpha.map_or_else(|| config.alpha(), Ok)?;
+        let divisor = if config.uses_rslora() { (rank as f64).sqrt() } else { rank as f64 };
         Ok(Pair { scale: (alpha / divisor) as f32, rank: rank as u32, a, b })
     }
 
@@ -188,7 +177,8 @@ impl Parts<'_> {
             let wrong = || AdapterError::TensorShape { tensor: tensor.to_owned(), found: found.to_vec(), expected };
             if holds { Ok(()) } else { Err(wrong()) }
         };
-        let (r1, r2) = (config.r1.unwrap_or(w1_shape[0]), config.r2.unwrap_or(rank.saturating_sub(w1_shape[0])));
+        let (r1, r2) =
+            (config.count("r1").unwrap_or(w1_shape[0]), config.count("r2").unwrap_or(rank.saturating_sub(w1_shape[0])));
         check_rank(&a_name, r1)?;
         check_rank(&a_name, r2)?;
         shape(&a_name, [rank, inputs], format!("rank r1 + r2 = {}", r1 + r2), rank == r1 + r2)?;
@@ -199,7 +189,7 @@ impl Parts<'_> {
         let same = known == 0 || known == preferences;
         shape(&w2_name, w2_shape, format!("[{}, {}]", known.max(1), r2 * r2), w2_shape[1] == r2 * r2 && same)?;
         adapter.preferences.resize(preferences, Component::default());
-        let scale = (config.lora_alpha / r2 as f64) as f32;
+        let scale = (config.alpha()? / r2 as f64) as f32;
         let (r1, r2, rank) = (r1 as usize, r2 as usize, rank as usize);
         let columns = |from: usize, to: usize| -> Vec<f32> {
             b.chunks_exact(rank).flat_map(|row| &row[from..to]).copied().collect()
@@ -217,20 +207,20 @@ impl Parts<'_> {
 
     /// A matrix by rows: its name, `[rows, columns]`, values.
     fn matrix(&self, part: Part, ending: &str) -> Result<(String, [u64; 2], Vec<f32>), AdapterError> {
-        let Some((name, view)) = self.views.get(&part) else {
-            let found = self.views.values().next().map_or_else(|| self.module.clone(), |(name, _)| name.clone());
+        let Some((name, tensor)) = &self.tensors[part as usize] else {
+            let found =
+                self.tensors.iter().flatten().next().map_or_else(|| self.module.clone(), |(name, _)| name.clone());
             return Err(AdapterError::HalfMissing { found, missing: format!("{}.{ending}", self.module) });
         };
-        let [rows, columns] = view.shape() else {
-            let found = view.shape().iter().map(|dim| *dim as u64).collect();
-            return Err(AdapterError::TensorShape { tensor: name.clone(), found, expected: "two dimensions".into() });
+        let [rows, columns] = tensor.shape[..] else {
+            let (tensor, found) = (name.clone(), tensor.shape.clone());
+            return Err(AdapterError::TensorShape { tensor, found, expected: "two dimensions".into() });
         };
-        let shape = [*rows as u64, *columns as u64];
-        if shape.contains(&0) {
+        if rows == 0 || columns == 0 {
             // A rank of 0 is a row or column less; which one does not matter.
             return Err(AdapterError::Rank { tensor: name.clone(), found: 0, most: super::MOST_RANK });
         }
-        Ok((name.clone(), shape, floats(name, view)?))
+        Ok((name.clone(), [rows, columns], tensor.floats(name)?))
     }
 }
 
@@ -244,17 +234,6 @@ fn product(left: &[f32], right: &[f32], r: usize) -> Vec<f32> {
             })
         })
         .collect()
-}
-
-fn floats(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, AdapterError> {
-    let bytes = view.data();
-    let pairs = || bytes.chunks_exact(2).map(|two| [two[0], two[1]]);
-    Ok(match view.dtype() {
-        Dtype::F32 => bytes.chunks_exact(4).map(bytemuck::pod_read_unaligned).collect(),
-        Dtype::F16 => pairs().map(|two| half::f16::from_le_bytes(two).to_f32()).collect(),
-        Dtype::BF16 => pairs().map(|two| half::bf16::from_le_bytes(two).to_f32()).collect(),
-        other => return Err(AdapterError::Unsupported { what: format!("{name} in {other:?}") }),
-    })
 }
 
 /// `base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight`: place, part, and the module's path in the model.

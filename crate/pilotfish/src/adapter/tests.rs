@@ -1,6 +1,6 @@
 //! Reading and writing adapters, and what is refused.
 
-use safetensors::tensor::{Dtype, TensorView};
+use ::safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
 use super::*;
@@ -18,7 +18,7 @@ fn safetensors(tensors: &[(&str, &[usize])]) -> Vec<u8> {
     let views = tensors.iter().zip(&bytes).map(|((name, shape), bytes)| {
         (*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("the shape fits"))
     });
-    safetensors::serialize(views, None).expect("it serialises")
+    ::safetensors::serialize(views, None).expect("it serialises")
 }
 
 const Q_A: &str = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
@@ -98,6 +98,7 @@ fn damaged_adapters_are_refused() {
     assert_eq!(code(read(&json!({}), &[(Q_A, &[2, 3, 1]), (Q_B, &[4, 2])])), "adapter.tensor_shape");
     assert_eq!(code(read(&json!({ "r": 0 }), &[(Q_A, &[0, 3]), (Q_B, &[4, 0])])), "adapter.rank");
     assert_eq!(code(read(&json!({ "r": 513 }), &[(Q_A, &[513, 3]), (Q_B, &[4, 513])])), "adapter.rank");
+    assert_eq!(code(read(&json!({ "lora_alpha": null }), &[(Q_A, &[2, 3]), (Q_B, &[4, 2])])), "adapter.config");
     assert_eq!(code(read(&json!({ "lora_alpha": 1e39 }), &[(Q_A, &[2, 3]), (Q_B, &[4, 2])])), "adapter.not_finite");
 }
 

@@ -83,8 +83,7 @@ pub(super) struct Params {
     scale: f32,
     soft_cap: f32,
     eps: f32,
-    d4: u32,
-    pad: [u32; 2],
+    pad: [u32; 3],
 }
 
 impl Heads {
@@ -133,8 +132,7 @@ impl Heads {
             scale: self.scale,
             soft_cap: self.soft_cap.unwrap_or(0.0),
             eps: self.qk_norm.unwrap_or(0.0),
-            d4: self.head_dim / 4,
-            pad: [0; 2],
+            pad: [0; 3],
         }
     }
 

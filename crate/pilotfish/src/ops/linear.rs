@@ -177,7 +177,7 @@ impl Linear<'_> {
             bounds: delta.map_or([0; 2], |delta| delta.lora.shape.bounds()),
             pad: [0; 2],
         };
-        let params = gpu.uniform_of("linear params", &params)?;
+        let params = gpu.storage_of("linear params", &[params])?;
         let mut bindings = vec![
             Binding::whole(0, &params),
             Binding::whole(1, &self.weight.buffer),

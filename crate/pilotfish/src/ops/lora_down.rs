@@ -46,7 +46,7 @@ impl Down<'_> {
     pub fn dispatch(&self, gpu: &Gpu, shape: MatvecShape) -> Result<Dispatch, GpuError> {
         let Lora { shape: layer, groups, pool } = self.lora;
         let params = Params { octets: layer.octets(), in_stride: stride(layer.k) / 4, t_stride: self.t_stride, pad: 0 };
-        let params = gpu.uniform_of("adapter params", &params)?;
+        let params = gpu.storage_of("adapter params", &[params])?;
         let (reduce, serial, size, across) = match shape {
             MatvecShape::Rows => ("serial", 1, SERIAL_SIZE, groups.div_ceil(SERIAL_SIZE)),
             MatvecShape::Subgroup => ("subgroup", 0, SIZE, *groups),
