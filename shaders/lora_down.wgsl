@@ -19,7 +19,7 @@ struct Params {
     t_stride: u32,
 }
 
-// Not a uniform, as in linear.wgsl.
+// Not a uniform, as in linear_rows.wgsl.
 @group(0) @binding(0) var<storage, read> params: Params;
 @group(0) @binding(1) var<storage, read> pool: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;

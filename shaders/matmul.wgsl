@@ -8,6 +8,8 @@
 #import linear
 #import delta_{delta}
 
+@group(0) @binding(0) var<uniform> params: Params;
+
 const TOKENS = 64u;
 const PAIRS = 32u;
 const K = 16u;

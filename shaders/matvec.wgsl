@@ -10,6 +10,8 @@
 #import delta_{delta}
 #import sum_rows_{reduce}
 
+@group(0) @binding(0) var<uniform> params: Params;
+
 @compute @workgroup_size(SIZE)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

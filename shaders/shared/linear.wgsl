@@ -3,7 +3,7 @@
 //   STORE  output[t, out_offset + r] = dot(weights[r], input[t]) + bias[r]
 //   GLU    output[t, out_offset + r] = act(dot(weights[r], input[t]) + bias[r]) * (dot(weights[F + r], input[t]) + bias[F + r])
 //          where F is half of the weight rows
-// and a `delta` is added to each product; a kernel imports delta_none or delta_lora beside this.
+// and a `delta` is added to each product; a kernel imports delta_none or delta_lora beside this, and declares `params`.
 //
 // weights [rows, units * WORDS]     packed, see decode.wgsl
 // input   [tokens, in_stride * 4]   zero beyond k up to the end of the last unit
@@ -30,9 +30,6 @@ struct Params {
     bound_2: u32,
 }
 
-// Not a uniform: lavapipe compiles a kernel anew, and keeps the code, whenever a loop's end in a uniform changes (Mesa 22.3: 38 MB
-// and 60 compilations a step of SmolLM2, 2026-11-24).
-@group(0) @binding(0) var<storage, read> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<u32>;
 @group(0) @binding(2) var<storage, read> input: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;

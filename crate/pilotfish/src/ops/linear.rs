@@ -177,7 +177,11 @@ impl Linear<'_> {
             bounds: delta.map_or([0; 2], |delta| delta.lora.shape.bounds()),
             pad: [0; 2],
         };
-        let params = gpu.storage_of("linear params", &[params])?;
+        // See the shader.
+        let params = match kernel {
+            "linear_rows" => gpu.storage_of("linear params", &[params])?,
+            _ => gpu.uniform_of("linear params", &params)?,
+        };
         let mut bindings = vec![
             Binding::whole(0, &params),
             Binding::whole(1, &self.weight.buffer),
