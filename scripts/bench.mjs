@@ -7,7 +7,7 @@ import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { brotliSize, buildPackage, buildWasm, installPackages, prepareRust } from './lib/build.mjs';
-import { fetchModel, manifest } from './lib/models.mjs';
+import { fetchModel, guides, manifest } from './lib/models.mjs';
 import { root } from './lib/paths.mjs';
 import { bold, dim, megabytes, run, Stop, step } from './lib/say.mjs';
 
@@ -57,8 +57,23 @@ function browserCpu() {
   }
 }
 
-/** Opens the engine and loads the model, in the page. @param {{ url: string, promptTokens: number }} options */
-async function prepare({ url, promptTokens }) {
+/**
+ * What steers a session: so many sentences, and so many adapters.
+ * @typedef {{ contexts: number, adapters: number }} Guides
+ */
+
+/** @param {Guides} guides */
+function nameOf({ contexts, adapters }) {
+  const several = (/** @type {number} */ n, /** @type {string} */ what) => `${n} ${what} guide${n > 1 ? 's' : ''}`;
+  if (adapters > 0) return several(adapters, 'adapter');
+  return contexts > 0 ? several(contexts, 'context') : 'unguided';
+}
+
+/**
+ * Opens the engine and loads the model and adapters, in the page.
+ * @param {{ url: string, adapterUrls: string[], promptTokens: number }} options
+ */
+async function prepare({ url, adapterUrls, promptTokens }) {
   const here = /** @type {any} */ (globalThis);
   /** @template T @param {() => Promise<T>} work */
   const timed = async (work) => {
@@ -76,17 +91,25 @@ async function prepare({ url, promptTokens }) {
   // Any ids will do: what a token is changes nothing about the work.
   const text = 'The little harbour town woke before the sun, and the fishermen carried their nets down the hill. ';
   const long = await model.tokenize(text.repeat(Math.ceil(promptTokens / 10)));
-  here.bench = { model, prompt: await model.detokenize(long.slice(0, promptTokens)), sessions: [] };
+  const adapters = [];
+  for (const adapter of adapterUrls) adapters.push(await model.loadAdapter(adapter, { cache: false }));
+  here.bench = { model, adapters, prompt: await model.detokenize(long.slice(0, promptTokens)), sessions: [] };
   return { info: pf.info, model: model.info, open, load, heapBefore, heapAfter };
 }
 
-/** Begins a session, in the page. @param {{ guided: number, seed: number, maxTokens: number }} options */
+/** Begins a session, in the page. @param {{ guided: Guides, seed: number, maxTokens: number }} options */
 async function begin({ guided, seed, maxTokens }) {
   const { bench } = /** @type {any} */ (globalThis);
   const personas = ['You are relentlessly cheerful.', 'You are a pirate.', 'You speak like a scientist.'];
-  const guides = Object.fromEntries(
-    personas.slice(0, guided).map((context, index) => [`guide${index}`, { context, weight: 0.5 }]),
-  );
+  const all = [
+    ...personas.slice(0, guided.contexts).map((context) => ({ context, weight: 0.5 })),
+    // One adapter in two guides is two rows all the same: each has a share of its own.
+    ...Array.from({ length: guided.adapters }, (_, at) => ({
+      adapter: bench.adapters[at % bench.adapters.length],
+      weight: 0.5,
+    })),
+  ];
+  const guides = Object.fromEntries(all.map((guide, index) => [`guide${index}`, guide]));
   const began = performance.now();
   const session = await bench.model.session({ prompt: bench.prompt, guides, temperature: 0.8, seed, maxTokens });
   bench.sessions.push(session);
@@ -108,20 +131,20 @@ async function endAll() {
 
 /**
  * @param {import('../tests/browser/browsers.mjs').Page} page
- * @param {{ url: string, promptTokens: number, gen: number, runs: number, guideCounts: number[] }} options
+ * @param {{ url: string, adapterUrls: string[], promptTokens: number, gen: number, runs: number, guideSets: Guides[] }} options
  */
-async function measure(page, { url, promptTokens, gen, runs, guideCounts }) {
+async function measure(page, { url, adapterUrls, promptTokens, gen, runs, guideSets }) {
   /** @template A, R @param {(argument: A) => Promise<R>} work @param {A} argument */
   const counted = async (work, argument) => {
     const before = browserCpu();
     const value = await page.evaluate(work, argument);
     return { ...value, cpu: browserCpu() - before };
   };
-  const loaded = await counted(prepare, { url, promptTokens });
+  const loaded = await counted(prepare, { url, adapterUrls, promptTokens });
   const all = [];
   for (let run = 0; run < runs; run += 1) {
     const sessions = [];
-    for (const guided of guideCounts) {
+    for (const guided of guideSets) {
       const begun = await counted(begin, { guided, seed: run, maxTokens: gen + 1 });
       /** @type {{ seconds: number, cpu: number }} */
       const first = await counted(advance, { at: sessions.length });
@@ -155,12 +178,22 @@ await run(async () => {
   if (model === undefined) throw new Stop(`there is no model ${values.model}`, 'npm run models -- --list shows them.');
   if (values.browser !== 'chromium' && values.browser !== 'firefox')
     throw new Stop(`no browser ${values.browser}`, usage);
+  // The guides that ship are for this model.
+  const adapterUrls = guides()
+    .filter(({ base }) => base.model === model.name)
+    .map(({ file }) => `/models/guides/${file}`);
   const options = {
     url: `/models/${model.name}.gguf`,
     promptTokens: count(values.prompt, 'prompt'),
     gen: count(values.gen, 'gen'),
     runs: count(values.runs, 'runs'),
-    guideCounts: [0, 1, 3],
+    adapterUrls,
+    guideSets: [
+      { contexts: 0, adapters: 0 },
+      { contexts: 1, adapters: 0 },
+      { contexts: 3, adapters: 0 },
+      ...(adapterUrls.length > 0 ? [1, 3].map((adapters) => ({ contexts: 0, adapters })) : []),
+    ],
   };
   await installPackages();
   await prepareRust();
@@ -187,13 +220,13 @@ await run(async () => {
 
 /**
  * @param {Awaited<ReturnType<typeof measure>>} found
- * @param {{ guideCounts: number[] }} options
+ * @param {{ guideSets: Guides[] }} options
  * @param {{ browser: string, load: number }} around
  * @param {boolean} json
  */
-function report(found, { guideCounts }, { browser, load }, json) {
+function report(found, { guideSets }, { browser, load }, json) {
   const wasm = 'web/package/dist/wasm/pilotfish_bg.wasm';
-  const rows = guideCounts.map((guided, at) => {
+  const rows = guideSets.map((guided, at) => {
     const runs = found.all.flatMap((sessions) => sessions[at] ?? []);
     const steps = runs.flatMap((one) => one.steps);
     const unguided = found.all.flatMap((sessions) => sessions[0]?.steps ?? []);
@@ -205,6 +238,7 @@ function report(found, { guideCounts }, { browser, load }, json) {
     );
     const warm = runs.length > 1 ? runs.slice(1) : runs;
     return {
+      name: nameOf(guided),
       guides: guided,
       rows: info.rows.length,
       dispatchesPerStep: info.dispatchesPerStep,
@@ -256,11 +290,10 @@ ${bold(found.model.name || found.model.architecture)} on ${[vendor, architecture
   seconds are the clock's, and the browser's CPU seconds in parentheses
 `);
   for (const row of rows) {
-    const name = row.guides === 0 ? 'unguided' : `${row.guides} context guide${row.guides > 1 ? 's' : ''}`;
     const both = (/** @type {number} */ seconds, /** @type {number} */ cpu) =>
       `${seconds.toFixed(2)} s (${cpu.toFixed(2)})`;
     console.log(
-      `  ${bold(name)}: ${row.rows} rows, ${row.dispatchesPerStep} dispatches a step\n` +
+      `  ${bold(row.name)}: ${row.rows} rows, ${row.dispatchesPerStep} dispatches a step\n` +
         `    decode ${row.decodeTokensPerSecond.toFixed(2)} tok/s, ${both(1 / row.decodeTokensPerSecond, row.decodeCpuSeconds)} a token,` +
         ` ${row.stepCost.toFixed(2)}x (${row.stepCpuCost.toFixed(2)}x) an unguided one\n` +
         `    prompts of ${row.promptTokens} tokens at ${row.prefillTokensPerSecond.toFixed(1)} tok/s;` +

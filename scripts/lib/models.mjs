@@ -38,6 +38,11 @@ export function manifest() {
   return JSON.parse(readFileSync(join(root, 'models/manifest.json'), 'utf8')).models;
 }
 
+/** @returns {{ name: string, file: string, base: { model: string } }[]} what `models/guides/manifest.json` lists */
+export function guides() {
+  return JSON.parse(readFileSync(join(root, 'models/guides/manifest.json'), 'utf8')).guides;
+}
+
 /** @param {string} name */
 export function modelPath(name) {
   return join(modelsDir, `${name}.gguf`);
