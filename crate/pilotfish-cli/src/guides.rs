@@ -18,7 +18,8 @@ pub(crate) struct GuideArgs {
     /// A guide: NAME=adapter:PATH, NAME=model:PATH or NAME=context:TEXT,against:TEXT, each with ,weight=1.0. Any number.
     ///
     /// An adapter is a GGUF file or a PEFT directory, over the base's weights or those of a `model:` beside it. Several are a
-    /// soup: adapter:A,share=0.3,adapter:B,share=0.7. One with preferences takes preference=0.8;0.2. A weight may change by
+    /// soup: adapter:A,share=0.3,adapter:B,share=0.7. One with preferences takes preference=0.8;0.2; relative=true adds
+    /// only what the adapters change. A weight may change by
     /// step: weight=0@0;2@20 goes from 0 at the first step to 2 at step 20, on a straight line. The weight is 1, a share is 1
     /// and `against` the base's own prompt where they are left out. A comma inside a text is written \, or the text is put in
     /// double quotes (in which \" is a quote and \\ a backslash).
@@ -100,12 +101,12 @@ pub(crate) async fn load(
         let kind = match source.clone() {
             GuideSource::Context { context, against } => GuideKind::Context { context, against },
             GuideSource::Model { path, prompt } => GuideKind::Model { model: shelf.model(&path).await?, prompt },
-            GuideSource::Adapter { adapters, model, prompt } => {
+            GuideSource::Adapter { adapters, relative, model, prompt } => {
                 let model = match model {
                     None => None,
                     Some(path) => Some(shelf.model(&path).await?),
                 };
-                GuideKind::Adapter { adapters: shelf.adapters(model, &adapters)?, model, prompt }
+                GuideKind::Adapter { adapters: shelf.adapters(model, &adapters)?, relative, model, prompt }
             }
         };
         guides.push(Guide { name: name.clone(), weight: *weight, kind });

@@ -70,6 +70,8 @@ struct MixGuide {
     against: Option<String>,
     #[serde(default)]
     adapters: Vec<AdapterSpec>,
+    #[serde(default)]
+    relative: bool,
     model: Option<PathBuf>,
     prompt: Option<Prompt>,
 }
@@ -103,7 +105,8 @@ impl Mix {
     pub(crate) fn guides(&self, file: &Path) -> Result<Vec<GuideSpec>> {
         let folder = file.parent().unwrap_or(Path::new(""));
         let spec = |guide: &MixGuide| {
-            let MixGuide { name, weight, transform: _, context, against, adapters, model, prompt } = guide.clone();
+            let MixGuide { name, weight, transform: _, context, against, adapters, relative, model, prompt } =
+                guide.clone();
             let model = model.map(|path| folder.join(path));
             let (weight, schedule) = weight.parts();
             let source = match (context, against, model, prompt) {
@@ -111,9 +114,9 @@ impl Mix {
                     GuideSource::Context { context, against }
                 }
                 (None, None, model, prompt) if !adapters.is_empty() => {
-                    GuideSource::Adapter { adapters: from_folder(file, &adapters), model, prompt }
+                    GuideSource::Adapter { adapters: from_folder(file, &adapters), relative, model, prompt }
                 }
-                (None, None, Some(path), prompt) => GuideSource::Model { path, prompt },
+                (None, None, Some(path), prompt) if !relative => GuideSource::Model { path, prompt },
                 _ => {
                     return Err(CliError::Content {
                         path: file.to_owned(),
@@ -156,7 +159,7 @@ mod tests {
         assert_eq!((guides[2].weight, guides[2].name.as_str()), (1.0, "c"));
         assert_eq!((guides[3].weight, guides[3].schedule.as_slice()), (0.5, &[(0, 0.5), (9, 2.0)][..]));
         let adapters = vec![AdapterSpec { path: "shelf/e".into(), share: 0.5, preference: Vec::new() }];
-        assert_eq!(guides[4].source, GuideSource::Adapter { adapters, model: None, prompt: None });
+        assert_eq!(guides[4].source, GuideSource::Adapter { adapters, relative: false, model: None, prompt: None });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spec   = field ("," field)*
-//! field  = key (":" | "=") value           keys: adapter, share, preference, model, weight | model, weight
+//! field  = key (":" | "=") value           keys: adapter, share, preference, relative, model, weight | model, weight
 //!                                                | context, against, weight
 //! value  = '"' ... '"'                     in quotes, \" is a quote and \\ a backslash
 //!        | text up to the next comma       outside, \, is a comma
@@ -53,6 +53,8 @@ pub(crate) enum GuideSource {
     Adapter {
         /// At least one.
         adapters: Vec<AdapterSpec>,
+        /// Only what they change.
+        relative: bool,
         /// The other model's file.
         model: Option<PathBuf>,
         /// Its own prompt; only a mix file can give one.
@@ -136,7 +138,7 @@ impl FromStr for GuideSpec {
         if name.is_empty() || name.contains([':', ',', '"']) {
             return Err("expected NAME=SPEC, such as kind=context:You are kind.,weight=1".into());
         }
-        let [mut model, mut context, mut against, mut weight] = [const { None }; 4];
+        let [mut model, mut context, mut against, mut weight, mut relative] = [const { None }; 5];
         let mut adapters = Vec::new();
         for (key, value) in fields(spec)? {
             if AdapterSpec::field(&mut adapters, &key, &value)? {
@@ -146,9 +148,10 @@ impl FromStr for GuideSpec {
                 "model" => &mut model,
                 "context" => &mut context,
                 "against" => &mut against,
+                "relative" => &mut relative,
                 "weight" => &mut weight,
                 _ => {
-                    let known = "adapter, share, preference, model, context, against, weight";
+                    let known = "adapter, share, preference, relative, model, context, against, weight";
                     let hint = "a comma inside a text is written \\, or the text is put in double quotes";
                     return Err(format!("`{key}` is none of {known} ({hint})"));
                 }
@@ -157,13 +160,23 @@ impl FromStr for GuideSpec {
                 return Err(format!("`{key}` is given twice"));
             }
         }
+        let relative = match relative.as_deref() {
+            None => None,
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            Some(found) => return Err(format!("`relative` is `{found}`, expected true or false")),
+        };
+        if adapters.is_empty() && relative.is_some() {
+            return Err("`relative` belongs to an adapter".into());
+        }
         if model.as_deref() == Some("") {
             return Err("the path after `model:` is empty".into());
         }
         let source = match (model, context, against) {
             (Some(path), None, None) if adapters.is_empty() => GuideSource::Model { path: path.into(), prompt: None },
             (model, None, None) if !adapters.is_empty() => {
-                GuideSource::Adapter { adapters, model: model.map(PathBuf::from), prompt: None }
+                let relative = relative.unwrap_or_default();
+                GuideSource::Adapter { adapters, relative, model: model.map(PathBuf::from), prompt: None }
             }
             (None, Some(context), against) if adapters.is_empty() => GuideSource::Context { context, against },
             (None, None, _) => return Err("expected `adapter:PATH`, `model:PATH` or `context:TEXT`".into()),
@@ -296,6 +309,7 @@ mod tests {
         };
         let source = |adapters, model: Option<&str>| GuideSource::Adapter {
             adapters,
+            relative: false,
             model: model.map(Into::into),
             prompt: None,
         };
@@ -336,6 +350,8 @@ mod tests {
         fails("k=adapter:a,context:b", "belong together, alone");
         fails("k=against:b", "expected `adapter:PATH`, `model:PATH` or");
         fails("k=adapter:,weight=1", "is empty");
+        fails("k=adapter:a,relative=yes", "expected true or false");
+        fails("k=model:a,relative=true", "belongs to an adapter");
         fails("k=share=1,adapter:a", "`share` belongs after an adapter");
         fails("k=adapter:a,preference=1;x", "`x` of `preference` is not a number");
         fails("k=model:,weight=1", "is empty");

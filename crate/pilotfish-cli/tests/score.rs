@@ -89,7 +89,9 @@ fn golden(name: &str, logits_of_last: &[f64], ids: &[u64], logprobs: &[f64]) -> 
     json!({ "model": name, "reference": "numpy", "cases": [{
         "name": "one", "text": null, "ids": ids, "top": top, "logsumexp": logsumexp(logits_of_last), "logprobs": logprobs,
         "greedy": [order[0]], "margins": [logits_of_last[order[0]] - logits_of_last[order[1]]],
-        "mixes": { "later": {} },
+        "mixes": { "later": {
+            "weights": { "base": 1, "other": 2 }, "sum": [], "normalised": [], "greedy": { "ids": [], "gap": [] },
+        } },
     }] })
 }
 

@@ -66,7 +66,11 @@ fn kl(expected: &[f32], found: &[f32]) -> f64 {
 }
 
 fn guide(name: &str, weight: f32, adapters: Vec<AdapterUse>) -> Guide {
-    Guide { name: name.into(), weight, kind: GuideKind::Adapter { adapters, model: None, prompt: None } }
+    Guide {
+        name: name.into(),
+        weight,
+        kind: GuideKind::Adapter { adapters, relative: false, model: None, prompt: None },
+    }
 }
 
 fn options(ids: &[u32], max_tokens: u32) -> SessionOptions {
@@ -247,7 +251,8 @@ fn an_adapter_steers_from_another_model_too() {
     let small = [load(&engine, "tiny-llama-q4_1.gguf")];
     let adapters = [adapter("qkv", &small[0])];
     let models = Models { base: &base, guides: &small, adapters: &adapters };
-    let kind = GuideKind::Adapter { adapters: vec![AdapterUse::whole(0)], model: Some(0), prompt: None };
+    let kind =
+        GuideKind::Adapter { adapters: vec![AdapterUse::whole(0)], relative: false, model: Some(0), prompt: None };
     let options =
         SessionOptions { guides: vec![Guide { name: "arm".into(), weight: 1.0, kind }], ..options(&PROMPT, 1) };
     let steps = run_on(&engine, models, &options, |_, _| {});
@@ -255,6 +260,29 @@ fn an_adapter_steers_from_another_model_too() {
     let want = log_softmax(&logits(&engine, &small[0], &used, &PROMPT)[PROMPT.len() - 1]);
     let found = steps[0].log_probs.guides[0];
     assert!((found - want[steps[0].id as usize]).abs() < 1e-2);
+}
+
+/// base + 1 * (adapted - base) is the adapted model itself, and costs no third row.
+#[test]
+fn a_relative_guide_adds_what_its_adapter_changes() {
+    let engine = engine();
+    let model = load(&engine, "tiny-llama-q4_1.gguf");
+    let adapters = [adapter("qkv", &model)];
+    let models = Models { adapters: &adapters, ..Models::only(&model) };
+    let kind =
+        |relative| GuideKind::Adapter { adapters: vec![AdapterUse::whole(0)], relative, model: None, prompt: None };
+    let run = |weight, relative| {
+        let guides = vec![Guide { name: "arm".into(), weight, kind: kind(relative) }];
+        run_on(&engine, models, &SessionOptions { guides, ..options(&PROMPT, 8) }, |_, _| {})
+    };
+    let steps = run(1.0, true);
+    for step in &steps {
+        assert!((step.log_probs.mix - step.log_probs.guides[0]).abs() < 1e-4, "the mix is the guide's row");
+        assert_eq!(step.log_probs.guides.len(), 1);
+    }
+    let alone = SessionOptions { adapters: vec![AdapterUse::whole(0)], ..options(&PROMPT, 8) };
+    assert_eq!(ids(&steps), ids(&run_on(&engine, models, &alone, |_, _| {})), "as the adapted base speaks");
+    assert_ne!(ids(&steps), ids(&run(3.0, true)));
 }
 
 #[test]

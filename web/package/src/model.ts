@@ -26,6 +26,8 @@ export type Guide =
   | {
       /** Loaded for the base, or for another model with its vocabulary; several are a soup. */
       readonly adapter: Adapters;
+      /** Add only what the adapter changes: then negative weights turn it round. Otherwise all of a reward model's log-probability. */
+      readonly relative?: boolean;
       /** Of either sign, or points over steps; 1 when left out. */
       readonly weight?: Weight;
       readonly context?: never;
@@ -151,7 +153,8 @@ export class Model {
       const weight = guide.weight ?? 1;
       if (guide.adapter !== undefined) {
         const { on, uses } = wireAdapters(this.#channel, guide.adapter, `guide ${name}`);
-        return { name, weight, adapters: uses, ...(on === this.#handle ? {} : { model: on }) };
+        const relative = guide.relative === true ? { relative: true } : {};
+        return { name, weight, adapters: uses, ...relative, ...(on === this.#handle ? {} : { model: on }) };
       }
       if (guide.model === undefined) return { name, weight, context: guide.context, against: guide.against ?? null };
       if (guide.model.#channel !== this.#channel) {

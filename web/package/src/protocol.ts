@@ -34,6 +34,7 @@ export interface WireGuide {
   readonly against?: string | null;
   readonly model?: Handle;
   readonly adapters?: readonly WireAdapter[];
+  readonly relative?: boolean;
 }
 
 /** An adapter as a row uses it. */

@@ -130,9 +130,16 @@ pub enum GuideKind {
     /// A model under adapters, on the base's prompt or its own: `+ w * adapted(prompt)`. `GenARM`'s reward models are of this
     /// kind, over the very base that they steer: one row more of the same batch. Several adapters are a soup (Rewarded Soups,
     /// arXiv 2306.04488): the weights change by Σ share · adapter, and shares are live.
+    ///
+    /// A `relative` one adds only what the adapters change, `+ w * (adapted - plain)` (proxy tuning, arXiv 2401.08565, with the
+    /// model itself as the untuned one): then a weight of 1 on the base speaks as the adapted base would, and a negative one
+    /// turns the adapters' effect round instead of cancelling the base.
     Adapter {
         /// At least one.
         adapters: Vec<AdapterUse>,
+        /// Take the model without these adapters off.
+        #[serde(default)]
+        relative: bool,
         /// Index into the guide models; the base by default.
         #[serde(default)]
         model: Option<usize>,

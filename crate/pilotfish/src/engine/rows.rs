@@ -70,13 +70,19 @@ impl Rows {
                     };
                     vec![(with, 1.0), (against, -1.0)]
                 }
-                GuideKind::Adapter { adapters, model, prompt: own } => {
+                GuideKind::Adapter { adapters, relative, model, prompt: own } => {
                     if adapters.is_empty() {
                         return Err(Error::AdapterIndex { row: name, index: 0, given: models.adapters.len() });
                     }
                     let model = model.map_or(Ok(0), |model| shared_vocabulary(models, &name, model))?;
+                    let prompt = own.as_ref().unwrap_or(prompt);
                     let under = Under { model, adapters, owner: Some(at) };
-                    vec![(rows.row(models, name, under, own.as_ref().unwrap_or(prompt))?, 1.0)]
+                    let mut terms = vec![(rows.row(models, name.clone(), under, prompt)?, 1.0)];
+                    if *relative {
+                        let plain = if model == 0 { on_base } else { Under { model, adapters: &[], owner: None } };
+                        terms.push((rows.row(models, format!("{name} against"), plain, prompt)?, -1.0));
+                    }
+                    terms
                 }
                 GuideKind::Model { model, prompt: own } => {
                     let model = shared_vocabulary(models, &name, *model)?;

@@ -210,12 +210,13 @@ export function sessionJson(options: WireSession, places: Places): string {
   return JSON.stringify({
     prompt,
     ...(adapters !== undefined && { adapters: used(adapters) }),
-    guides: guides.map(({ name, weight, context, against, model, adapters }) => ({
+    guides: guides.map(({ name, weight, context, against, model, adapters, relative }) => ({
       name,
       weight: typeof weight === 'number' ? weight : (weight[0]?.[1] ?? 1),
       ...(context !== undefined && { context, against }),
       ...(model !== undefined && { model: places.models.get(model) }),
       ...(adapters !== undefined && { adapters: used(adapters) }),
+      ...(relative !== undefined && { relative }),
     })),
     ...(scheduled.length > 0 && { schedules: Object.fromEntries(scheduled.map(({ name, weight }) => [name, weight])) }),
     ...(tokens !== undefined && { tokens: wireTokens(tokens) }),

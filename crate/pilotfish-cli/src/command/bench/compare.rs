@@ -74,7 +74,7 @@ pub(super) async fn run(host: &Host, base: &Rc<Model>, options: &SessionOptions,
 }
 
 fn guide(at: usize) -> Guide {
-    let kind = GuideKind::Adapter { adapters: vec![AdapterUse::whole(at)], model: None, prompt: None };
+    let kind = GuideKind::Adapter { adapters: vec![AdapterUse::whole(at)], relative: false, model: None, prompt: None };
     Guide { name: format!("arm{at}"), weight: 0.1, kind }
 }
 

@@ -127,7 +127,11 @@ pub(super) async fn mix(
     let place = |name: &str| adapters.iter().position(|(known, _)| known == name);
     let guide = |(name, weight): (&str, f32)| {
         let adapters = vec![AdapterUse::whole(place(name)?)];
-        Some(Guide { name: name.to_owned(), weight, kind: GuideKind::Adapter { adapters, model: None, prompt: None } })
+        Some(Guide {
+            name: name.to_owned(),
+            weight,
+            kind: GuideKind::Adapter { adapters, relative: false, model: None, prompt: None },
+        })
     };
     let mut all = Vec::new();
     for (name, reference) in &case.mixes {
