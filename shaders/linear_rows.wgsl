@@ -11,8 +11,8 @@
 #import linear
 #import delta_none
 
-// Not a uniform: lavapipe compiles a kernel anew, and keeps the code, whenever a loop's end in a uniform changes (Mesa 22.3: 38 MB
-// and 60 compilations a step of SmolLM2, 2026-11-24).
+// Not a uniform: lavapipe compiles a kernel anew, and keeps the code, whenever a loop's end in a uniform changes (Mesa 22.3;
+// docs/measurements/2026-11-24-browsers-and-cli.md).
 @group(0) @binding(0) var<storage, read> params: Params;
 
 @compute @workgroup_size(SIZE)

@@ -1,8 +1,8 @@
 //! The safetensors container: eight bytes of length, a JSON header `{name: {dtype, shape, data_offsets}}`, then the data.
 //! <https://github.com/huggingface/safetensors>
 //!
-//! Its own crate reads it too, and costs a page 9 kB of download for its typed header; values that `serde_json` has
-//! anyway do for a few hundred small tensors.
+//! Its own crate reads it too: with it, and a typed `adapter_config.json`, a page's download was 11 kB larger. Values that
+//! `serde_json` has anyway do for a few hundred small tensors.
 
 use serde_json::Value;
 
