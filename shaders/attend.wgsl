@@ -1,6 +1,6 @@
 // Attention of one token per row over its cache, split among workgroups, for GPUs.
 //
-// batch [1 + tokens]                     (tokens, ...), then (id, row, pos, 0) of each token
+// batch                                  (tokens, table, ...), then (id, row, pos, lane) of each token; the table of slots
 // qkv [tokens, qkv_stride]               projections: query heads, key heads, value heads
 // k_cache, v_cache                       f16, see heads.wgsl; the token's own key and value are written at `pos`
 // turns, qk_gain                         see rotate.wgsl
@@ -57,7 +57,8 @@ fn main(
     let kv_head = group.x / GROUPS;
     let first_head = kv_head * RATIO + (group.x % GROUPS) * GROUP;
     let heads = min(GROUP, (kv_head + 1u) * RATIO - first_head);
-    let cache = cache_base(row, kv_head);
+    let cache = cache_base(kv_head);
+    let table = table_base(row);
     let lowest = first_key(pos);
     let per_split = max((pos + splits - lowest) / splits, SPLIT_KEYS);
     let begin = min(lowest + group.y * per_split, pos + 1u);
@@ -104,9 +105,10 @@ fn main(
     workgroupBarrier();
     // One workgroup owns the token's place in the cache.
     if begin <= pos && end == pos + 1u && group.x % GROUPS == 0u {
+        let place = cache + slot_at(table, pos);
         for (var p = lane; p < D4; p += SIZE) {
-            k_cache[cache + pos * D4 + p] = own_k[p];
-            v_cache[cache + pos * D4 + p] = own_v[p];
+            k_cache[place + p] = own_k[p];
+            v_cache[place + p] = own_v[p];
         }
     }
 
@@ -123,12 +125,13 @@ fn main(
             var dots = array<f32, GROUP>();
             let key = chunk + at;
             if key < end {
+                let place = cache + slot_at(table, key);
                 for (var i = lane % PARTS; i < D4; i += PARTS) {
                     var held = vec2<u32>();
                     if key == pos {
                         held = own_k[i];
                     } else {
-                        held = k_cache[cache + key * D4 + i];
+                        held = k_cache[place + i];
                     }
                     let k = unpack(held);
                     for (var g = 0u; g < GROUP; g++) {
@@ -175,7 +178,7 @@ fn main(
                 if chunk + at == pos {
                     held = own_v[p];
                 } else {
-                    held = v_cache[cache + (chunk + at) * D4 + p];
+                    held = v_cache[cache + slot_at(table, chunk + at) + p];
                 }
                 let v = unpack(held);
                 for (var g = 0u; g < GROUP; g++) {

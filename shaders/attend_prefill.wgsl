@@ -1,6 +1,7 @@
 // Attention of a chunk of tokens, for GPUs: each sees its own row's cache up to its own position.
 //
-// batch [1 + tokens]          (tokens, ...), then (id, row, pos, 0) of each token: neighbours of one row are consecutive
+// batch                       (tokens, table, ...), then (id, row, pos, lane) of each token: neighbours of one row are
+//                             consecutive; the table of slots
 // k_cache, v_cache            f16, see heads.wgsl; they hold the chunk's keys and values
 // queries [tokens, out_stride]    rotated
 // out [tokens, out_stride]
@@ -68,14 +69,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         while end < n && batch[1u + first + end].y == row {
             end++;
         }
-        let cache = cache_base(row, head / RATIO);
+        let cache = cache_base(head / RATIO);
+        let table = table_base(row);
         let keys = min(batch[first + end].z + 1u, params.context);
         for (var key = first_key(batch[1u + first + begin].z); key < keys; key += KEYS) {
             workgroupBarrier();
             for (var i = lane; i < KEYS * D4; i += SIZE) {
                 var held = vec2(0u);
                 if key + i / D4 < keys {
-                    held = k_cache[cache + key * D4 + i];
+                    held = k_cache[cache + slot_at(table, key + i / D4) + i % D4];
                 }
                 tile[i / D4 * ROW + i % D4] = held;
             }
@@ -113,7 +115,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var i = lane; i < KEYS * D4; i += SIZE) {
                 var held = vec2(0u);
                 if key + i / D4 < keys {
-                    held = v_cache[cache + key * D4 + i];
+                    held = v_cache[cache + slot_at(table, key + i / D4) + i % D4];
                 }
                 tile[i / D4 * ROW + i % D4] = held;
             }

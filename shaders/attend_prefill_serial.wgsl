@@ -36,7 +36,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_
     }
     place = token * params.out_stride / 4u + first_head * D4;
     last = min(GROUP, (kv_head + 1u) * RATIO - first_head) - 1u;
-    see(lane, cache_base(row, kv_head), first_key(pos), pos + 1u);
+    see(lane, cache_base(kv_head), table_base(row), first_key(pos), pos + 1u);
     for (var g = 0u; g <= last; g++) {
         for (var p = 0u; p < d4; p++) {
             out[place + g * D4 + p] /= total[g];

@@ -56,15 +56,16 @@ fn main(
         }
     }
     workgroupBarrier();
-    let cache = cache_base(row, kv_head);
+    let cache = cache_base(kv_head);
+    let table = table_base(row);
     let lowest = first_key(pos);
     let per_split = max((pos + splits - lowest) / splits, SPLIT_KEYS);
     let begin = min(lowest + split * per_split, pos + 1u);
     let end = min(begin + per_split, pos + 1u);
-    see(lane, cache, begin, min(end, pos));
+    see(lane, cache, table, begin, min(end, pos));
     if begin <= pos && end == pos + 1u {
         let k_base = qkv_base + (params.n_heads + kv_head) * HEAD_DIM;
-        see_own(k_base, k_base + params.n_kv_heads * HEAD_DIM, cache + pos * D4, pos, group.x % GROUPS == 0u);
+        see_own(k_base, k_base + params.n_kv_heads * HEAD_DIM, cache + slot_at(table, pos), pos, group.x % GROUPS == 0u);
     } else if begin == end {
         for (var p = 0u; p < d4; p++) {
             add_all(p, vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));

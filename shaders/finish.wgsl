@@ -1,7 +1,7 @@
 // Ends a step: merges the workgroups' records, writes the token where the next step reads it, and reports.
 //
-// batches: each decode batch is vec4s: (tokens, ..), then per token (id, row, position, 0); every id becomes the token and
-// every position grows by one. ring: slot `step % slots` of slot_words words, as in `ops/finish.rs`. radix: zeroed.
+// batches: each decode batch is vec4s: (tokens, ..), then per token (id, row, position, lane); where the lane is this mix's, the
+// id becomes the token and the position grows by one. ring: slot `step % slots` of slot_words words, as in `ops/finish.rs`. radix: zeroed.
 // past: the token joins it.
 // One workgroup in all; SIZE is at least REPORT + 2.
 #const SIZE = 256
@@ -175,7 +175,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         ring[out + 6u] = bitcast<u32>(z_push + row_lse[0]);
         ring[out + 7u] = bitcast<u32>(token_z - z_top - z_log_sum);
         ring[out + 8u] = bitcast<u32>(z_log_sum * inv_t - z_log_heat);
-        let at = params.prompt + step;
+        let at = past[PROMPT] + step;
         if at < params.room {
             past[past_id(at)] = token;
         }
@@ -210,7 +210,9 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         let tokens = min(batches[at].x, MAX_BATCH);
         for (var t = 1u + lane; t <= tokens; t += SIZE) {
             let entry = batches[at + t];
-            batches[at + t] = vec4<u32>(token, entry.y, entry.z + 1u, entry.w);
+            if entry.w == params.lane {
+                batches[at + t] = vec4<u32>(token, entry.y, entry.z + 1u, entry.w);
+            }
         }
     }
     for (var i = lane; i < RADIX_WORDS; i += SIZE) {

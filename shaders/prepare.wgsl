@@ -49,8 +49,9 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if lane < params.n_terms {
         work[NOW + lane] = bitcast<u32>(scheduled(lane, step));
     }
-    let end = min(params.prompt + step, params.room);
-    var first = select(params.prompt, 0u, controls[WITH_PROMPT] == 1u);
+    let prompt = atomicLoad(&past[PROMPT]);
+    let end = min(prompt + step, params.room);
+    var first = select(prompt, 0u, controls[WITH_PROMPT] == 1u);
     let last_n = controls[LAST_N];
     if last_n != 0u && end - first > last_n {
         first = end - last_n;

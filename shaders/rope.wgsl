@@ -1,8 +1,8 @@
 // What precedes attention in a prefill: queries rotated, keys rotated and stored, values stored.
 //
-// batch [1 + tokens]            (tokens, ...), then (id, row, pos, 0) of each token
+// batch                         (tokens, table, ...), then (id, row, pos, lane) of each token; the table of slots
 // qkv [tokens, qkv_stride]      projections: query heads, key heads, value heads
-// k_cache, v_cache              f16, see heads.wgsl; written at each token's position
+// k_cache, v_cache              f16, see heads.wgsl; written at each token's slot
 // turns, qk_gain                see rotate.wgsl
 // queries [tokens, out_stride]  rotated
 //
@@ -35,6 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if pos >= params.context {
         return;
     }
+    let slot = slot_at(table_base(row), pos);
     let base = token * params.qkv_stride + head * HEAD_DIM;
     var scale = 1.0;
     if QK_NORM == 1u && head < values {
@@ -48,10 +49,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if head < keys {
             queries[token * params.out_stride / 4u + head * D4 + p] = rotated4(base, p, 0u, scale, pos);
         } else if head < values {
-            k_cache[cache_base(row, head - keys) + pos * D4 + p] = pack(rotated4(base, p, HEAD_DIM, scale, pos));
+            k_cache[cache_base(head - keys) + slot + p] = pack(rotated4(base, p, HEAD_DIM, scale, pos));
         } else {
             let v = base + 4u * p;
-            v_cache[cache_base(row, head - values) + pos * D4 + p] =
+            v_cache[cache_base(head - values) + slot + p] =
                 pack(vec4(qkv[v], qkv[v + 1u], qkv[v + 2u], qkv[v + 3u]));
         }
     }

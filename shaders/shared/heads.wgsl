@@ -1,6 +1,9 @@
-// What the attention kernels share: sizes, the f16 cache's packing, the cap on scores and the keys a query may see.
+// What the attention kernels share: sizes, the f16 cache's packing and its places, the cap on scores and the keys a query may
+// see.
 //
-// Caches are [rows, kv_heads, context, HEAD_DIM] in f16: a vec2<u32> holds four values.
+// Caches are [kv_heads, slots, HEAD_DIM] in f16: a vec2<u32> holds four values. A slot holds one position of one row, or of
+// several that have it in common. Which one, the table says that follows the tokens in `batch`: [rows, context] slots from
+// vec4 number `batch[0].y` on.
 #const HEAD_DIM = 64
 #const RATIO = 1
 #const SOFT_CAP = 0
@@ -19,6 +22,7 @@ struct Params {
     scale: f32,
     soft_cap: f32,
     eps: f32,
+    slots: u32,
 }
 
 fn pack(value: vec4<f32>) -> vec2<u32> {
@@ -44,9 +48,20 @@ fn first_key(pos: u32) -> u32 {
     return max(pos + 1u, params.window) - params.window;
 }
 
-// Where, in vec2<u32>, a kv head's positions begin in a cache.
-fn cache_base(row: u32, kv_head: u32) -> u32 {
-    return (row * params.n_kv_heads + kv_head) * params.context * D4;
+// Where, in words, the slots of a row begin in `batch`.
+fn table_base(row: u32) -> u32 {
+    return 4u * batch[0].y + row * params.context;
+}
+
+// Where, in vec2<u32>, a kv head's slots begin in a cache.
+fn cache_base(kv_head: u32) -> u32 {
+    return kv_head * params.slots * D4;
+}
+
+// How far from there a position is.
+fn slot_at(table: u32, pos: u32) -> u32 {
+    let at = table + pos;
+    return batch[at / 4u][at % 4u] * D4;
 }
 
 // Where, in vec4<f32>, what a split of a token's head found begins: HEAD_DIM sums of weighted values, then the largest score,

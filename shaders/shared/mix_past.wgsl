@@ -2,8 +2,9 @@
 // (counts, n-grams) and by `finish` (the drawn token). A word per token of the vocabulary is 4 bytes beside the 4 bytes per
 // row that the mix reads anyway, and needs no search.
 //
-// past: [0, 1] the part of the ids that the counts hold; scores [vocab] f32, counts [vocab], marks [vocab]; ids [room]
+// past: [0, 1] the part of the ids that the counts hold; [2] tokens of the prompt, which the ids begin with; scores [vocab] f32, counts [vocab], marks [vocab]; ids [room]
 const PAST_HEADER = 4u;
+const PROMPT = 2u;
 // A mark: this bit for a token that ends the text, and below it 1 + the step in which an n-gram forbids the token.
 const ENDS = 0x80000000u;
 

@@ -17,7 +17,7 @@ struct Params {
     lanes: u32,       // invocations of a workgroup of `mix`
     n_terms: u32,     // loops run to these, not to constants: unrolled, they compile for seconds on SwiftShader
     n_reported: u32,  // reported rows; a constant only where it sizes an array, so that most kernels compile once
-    prompt: u32,      // tokens of the base's prompt in the past
+    lane: u32,        // the entries of the decode batches that this mix feeds
     room: u32,        // tokens that the past holds at most
     terms: array<vec4<u32>, 4>,     // the row of each term
     reported: array<vec4<u32>, 4>,  // rows whose log-probs are reported, the base first

@@ -19,17 +19,23 @@ fn begin_loops(tokens: u32) {
 
 // Weights of a lane's block of keys, four in a vector: no lane sees another's.
 var<workgroup> weights: array<vec4<f32>, BLOCK / 4u * GROUP * SIZE>;
+// And where the keys and values of the block are, in the same way.
+var<workgroup> places: array<vec4<u32>, BLOCK / 4u * SIZE>;
 // Of each head: the largest score so far, the sum of weights.
 var<private> largest: vec4<f32> = vec4(NEVER);
 var<private> total: vec4<f32>;
 
-// Sees the positions begin .. end of the cache at `cache`.
-fn see(lane: u32, cache: u32, begin: u32, end: u32) {
+// Sees the positions begin .. end of a row: `table` says where its slots are, `cache` where those of a kv head are.
+fn see(lane: u32, cache: u32, table: u32, begin: u32, end: u32) {
     for (var block = begin; block < end; block += BLOCK) {
         let stop = min(block + BLOCK, end);
         var high = vec4(NEVER);
         for (var key = block; key < stop; key += 4u) {
-            let at = cache + min(vec4(key) + vec4(0u, 1u, 2u, 3u), vec4(end - 1u)) * D4;
+            // Past the end the last key is seen again.
+            let keys = min(vec4(key) + vec4(0u, 1u, 2u, 3u), vec4(end - 1u));
+            let at = vec4(cache)
+                + vec4(slot_at(table, keys.x), slot_at(table, keys.y), slot_at(table, keys.z), slot_at(table, keys.w));
+            places[(key - block) / 4u * SIZE + lane] = at;
             var s0 = vec4(0.0);
             var s1 = vec4(0.0);
             var s2 = vec4(0.0);
@@ -50,7 +56,7 @@ fn see(lane: u32, cache: u32, begin: u32, end: u32) {
                     s3 += dots(q_at(3u, p), a, b, c, d);
                 }
             }
-            // Past the end the last key is seen again, and does not count.
+            // It does not count twice.
             let seen = vec4(key) + vec4(0u, 1u, 2u, 3u) < vec4(end);
             high.x = max(high.x, hold(lane, key - block, 0u, s0, seen));
             if GROUP > 1u {
@@ -82,7 +88,7 @@ fn see(lane: u32, cache: u32, begin: u32, end: u32) {
             var s2 = vec4(0.0);
             var s3 = vec4(0.0);
             for (var key = block; key < stop; key += 4u) {
-                let at = cache + min(vec4(key) + vec4(0u, 1u, 2u, 3u), vec4(end - 1u)) * D4 + p;
+                let at = places[(key - block) / 4u * SIZE + lane] + vec4(p);
                 let a = unpack(v_cache[at.x]);
                 let b = unpack(v_cache[at.y]);
                 let c = unpack(v_cache[at.z]);

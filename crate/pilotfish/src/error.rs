@@ -153,13 +153,91 @@ pub enum Error {
         /// Positions in the context.
         expected: u32,
     },
-    /// More rows than one weight set takes.
-    #[error("`{row}` would be row {} on one model, which takes {most}: use fewer guides", most + 1)]
+    /// More rows than a session takes.
+    #[error("{rows} rows for each of {samples} samples, or trials, are {}; a session takes 1 to {most}: use fewer guides, samples or candidates", rows * samples)]
     TooManyRows {
-        /// The row that does not fit.
-        row: String,
+        /// Rows of a sample.
+        rows: usize,
+        /// Samples, or trials of a method.
+        samples: usize,
         /// The most.
         most: usize,
+    },
+    /// The key-value pool has no slot left.
+    #[error(
+        "the pool of keys and values has {size} positions, of which {free} are free, and more are needed: make the session with a larger `pool_length`, or drop a fork"
+    )]
+    PoolFull {
+        /// Positions in all.
+        size: u32,
+        /// Those nobody holds.
+        free: u32,
+    },
+    /// A turn whose prompts need other rows.
+    #[error("the new prompts make the rows `{found}`, but this session has `{expected}`: make a new session")]
+    OtherRows {
+        /// Rows of the new prompts.
+        found: String,
+        /// The session's.
+        expected: String,
+    },
+    /// More texts to go on after than samples.
+    #[error("{found} texts to go on after, but the session makes {most}: give as many as there are samples, or none")]
+    Continued {
+        /// Texts given.
+        found: usize,
+        /// Samples.
+        most: usize,
+    },
+    /// A number of a method is out of range.
+    #[error("the method's `{what}` is {found}, expected {least} to {most}")]
+    Method {
+        /// Which.
+        what: &'static str,
+        /// What was given.
+        found: f64,
+        /// The least.
+        least: f64,
+        /// The most.
+        most: f64,
+    },
+    /// A method with trials of its own, and samples.
+    #[error("`{method}` makes one text of many trials, but {samples} samples are asked for: ask for one")]
+    MethodSamples {
+        /// The method.
+        method: &'static str,
+        /// Samples asked for.
+        samples: u32,
+    },
+    /// A method that needs a reward, and none.
+    #[error(
+        "`{method}` chooses by a reward, and there is none: name a guide as `reward`, or give the session a scorer"
+    )]
+    NoReward {
+        /// The method.
+        method: &'static str,
+    },
+    /// The reward names no guide.
+    #[error("the reward is to be guide `{name}`, which is not among the guides")]
+    RewardGuide {
+        /// The name.
+        name: String,
+    },
+    /// A scorer's answer is of no use.
+    #[error("a scorer gave {scores} rewards for {texts} texts{}; one finite number for each is needed", found.map_or(String::new(), |score| format!(", one of them {score}")))]
+    Score {
+        /// Texts it was asked about.
+        texts: usize,
+        /// Rewards it gave.
+        scores: usize,
+        /// One that is not finite.
+        found: Option<f32>,
+    },
+    /// A scorer failed.
+    #[error("the scorer failed: {message}")]
+    Scorer {
+        /// What it said.
+        message: String,
     },
     /// A token id beyond the vocabulary.
     #[error("token id {found} is not in the vocabulary of {expected} tokens")]
@@ -200,6 +278,15 @@ impl Error {
             Self::EmptyPrompt { .. } => "session.empty_prompt",
             Self::PromptTooLong { .. } => "session.prompt_too_long",
             Self::TooManyRows { .. } => "session.too_many_rows",
+            Self::PoolFull { .. } => "session.pool_full",
+            Self::OtherRows { .. } => "session.other_rows",
+            Self::Continued { .. } => "session.continued",
+            Self::Method { .. } => "method.value",
+            Self::MethodSamples { .. } => "method.samples",
+            Self::NoReward { .. } => "method.no_reward",
+            Self::RewardGuide { .. } => "method.reward_guide",
+            Self::Score { .. } => "method.score",
+            Self::Scorer { .. } => "method.scorer",
             Self::TokenId { .. } => "session.token_id",
         }
     }

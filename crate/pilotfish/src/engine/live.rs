@@ -1,11 +1,14 @@
 //! What may be changed while a session runs: weights, shares, rules, the draw. Each acts on the next submitted step, by a small
-//! write to the GPU and no rebuild.
+//! write to the GPU and no rebuild; other adapters take a new record of one weight set's steps.
 
 use std::rc::Rc;
 
-use super::options::AdapterUse;
+use super::Models;
+use super::options::{AdapterUse, GuideKind};
+use super::plan::RowInfo;
 use super::rows::Row;
-use super::session::Session;
+use super::session::{Session, Set, SetPlan, Target};
+use crate::adapter::Adapter;
 use crate::guidance::{Sampling, TokenRules};
 use crate::model::RowAdapter;
 use crate::tokenizer::TokenId;
@@ -17,7 +20,13 @@ impl Session {
     pub fn set_weight(&mut self, guide: usize, weight: f32) -> Result<()> {
         self.check_guide(guide)?;
         let weights: Vec<(usize, f32)> = self.rows.terms(guide).map(|(term, sign)| (term, sign * weight)).collect();
-        Ok(self.mixer.set_weights(&self.gpu, &weights)?)
+        for lane in &mut self.lanes {
+            lane.mixer.set_weights(&self.gpu, &weights)?;
+        }
+        let guide = &mut self.options.guides[guide];
+        guide.weight = weight;
+        self.options.schedules.remove(&guide.name);
+        Ok(())
     }
 
     /// Sets the share of adapter `at` among those of a guide (`None`: of the base). Acts on the next submitted step, and on what
@@ -36,23 +45,88 @@ impl Session {
     pub fn set_schedule(&mut self, guide: usize, points: &[(u32, f32)]) -> Result<()> {
         self.check_guide(guide)?;
         let schedules: Vec<_> = self.rows.schedules(guide, points).collect();
-        Ok(self.mixer.set_schedules(&self.gpu, &schedules)?)
+        for lane in &mut self.lanes {
+            lane.mixer.set_schedules(&self.gpu, &schedules)?;
+        }
+        self.options.schedules.insert(self.options.guides[guide].name.clone(), points.to_vec());
+        Ok(())
     }
 
     /// Sets scores, bans and the allowed set. Acts on the next submitted step.
     pub fn set_tokens(&mut self, tokens: &TokenRules) -> Result<()> {
-        Ok(self.mixer.set_tokens(&self.gpu, tokens)?)
+        for lane in &mut self.lanes {
+            lane.mixer.set_tokens(&self.gpu, tokens)?;
+        }
+        self.options.tokens = tokens.clone();
+        Ok(())
     }
 
     /// Gives the tokens of the next submitted steps, at most 256, whatever the mix says; what was given before and is not
     /// submitted yet is forgotten.
     pub fn force(&mut self, ids: &[TokenId]) -> Result<()> {
-        Ok(self.mixer.force(&self.gpu, self.submitted, ids)?)
+        for lane in &mut self.lanes {
+            lane.mixer.force(&self.gpu, self.depth, ids)?;
+        }
+        Ok(())
     }
 
     /// Sets temperature, filters, penalties and seed. Acts on the next submitted step.
     pub fn set_sampling(&mut self, sampling: &Sampling) -> Result<()> {
-        Ok(self.mixer.set_sampling(&self.gpu, sampling)?)
+        self.options.sampling = *sampling;
+        self.reseed(0)
+    }
+
+    /// Gives every lane the settings, with a seed of its own: the seed plus `first` plus its place.
+    pub(super) fn reseed(&mut self, first: u64) -> Result<()> {
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            let seed = self.options.sampling.seed.wrapping_add(first + at as u64);
+            lane.mixer.set_sampling(&self.gpu, &Sampling { seed, ..self.options.sampling })?;
+        }
+        Ok(())
+    }
+
+    /// Gives a guide (`None`: the base) other adapters, or none, while everything else stays: `adapters` is what options name from
+    /// now on, those still in use at the places they had. The rows concerned compute their texts anew with the next step; the
+    /// keys and values of all others stay.
+    ///
+    /// Fails, with everything as it was, where an adapter does not fit the row's model.
+    pub async fn set_adapters(
+        &mut self,
+        guide: Option<usize>,
+        adapters: &[Rc<Adapter>],
+        used: &[AdapterUse],
+    ) -> Result<()> {
+        guide.map_or(Ok(()), |guide| self.check_guide(guide))?;
+        let mut rows = self.rows.clone();
+        let model = guide.map_or(0, |guide| rows.rows[rows.guides[guide].terms[0].0].model);
+        let changed = |row: &Row| row.owner == guide && row.model == model;
+        rows.set_adapters(Models { adapters, ..self.models() }, changed, used)?;
+        self.pause().await?;
+        let set = self.sets.iter().position(|set| set.model == model).unwrap_or_default();
+        let Set { sizes, place, first_row, .. } = self.sets[set];
+        let models = Models { adapters, ..self.models() };
+        let plan = SetPlan { models, rows: &rows, lanes: self.lanes.len(), model, shape: self.shape };
+        let (batches, logits, vocab_stride) = (&self.batches, &self.logits, self.vocab_stride);
+        let target = Target { sizes, place, batches, logits, vocab_stride };
+        let recorded = plan.record(&self.gpu, &self.sets[set].streams.pool, &target, first_row)?;
+        let own = &mut self.sets[set];
+        (own.forward, own.adapters, own.buffers) = recorded;
+        for (local, row) in rows.of_model(model).enumerate() {
+            if changed(row) {
+                for lane in 0..self.lanes.len() {
+                    own.streams.forget_row(lane * own.per_lane + local);
+                }
+            }
+        }
+        self.rows = rows;
+        self.adapters = adapters.to_vec();
+        match guide.map(|guide| &mut self.options.guides[guide].kind) {
+            Some(GuideKind::Adapter { adapters, .. }) => *adapters = used.to_vec(),
+            Some(_) => {}
+            None => self.options.adapters = used.to_vec(),
+        }
+        self.info.rows = self.rows.rows.iter().map(RowInfo::of).collect();
+        self.resume(self.options.max_tokens).await
     }
 
     fn set_adapter(&mut self, guide: Option<usize>, at: usize, change: impl Fn(&mut AdapterUse)) -> Result<()> {
@@ -67,6 +141,7 @@ impl Session {
         for set in &self.sets {
             let Some(adapters) = &set.adapters else { continue };
             let batch = rows.rows.iter_mut().filter(|row| row.model == set.model).enumerate();
+            let lanes = self.lanes.len();
             for (place, row) in batch.filter(|(_, row)| changed(row)) {
                 let given = row.adapters.len();
                 let none = || Error::NoSuchShare { row: row.name.clone(), index: at, given };
@@ -76,9 +151,19 @@ impl Session {
                 let used = RowAdapter { adapter: &on(&new), share: new.share, preference: &new.preference };
                 let shares = used.shares()?;
                 let segment = row.adapters[..at].iter().map(|used| 1 + on(used).preferences.len() as u32).sum();
-                adapters.set_shares(&self.gpu, place, segment, &shares);
+                for lane in 0..lanes {
+                    adapters.set_shares(&self.gpu, lane * set.per_lane + place, segment, &shares);
+                }
                 row.adapters[at] = new;
             }
+        }
+        let own = match guide.map(|guide| &mut self.options.guides[guide].kind) {
+            Some(GuideKind::Adapter { adapters, .. }) => adapters.get_mut(at),
+            Some(_) => None,
+            None => self.options.adapters.get_mut(at),
+        };
+        if let Some(own) = own {
+            change(own);
         }
         Ok(())
     }

@@ -22,7 +22,11 @@
 //! # }
 //! ```
 
+mod again;
+mod controller;
+mod lane;
 mod live;
+mod method;
 mod model;
 mod options;
 mod plan;
@@ -32,14 +36,18 @@ mod score;
 mod session;
 mod step;
 mod stop;
+mod streams;
+mod sync;
 
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+pub use controller::{Scorer, Scoring};
+pub use method::{Method, MethodName};
 pub use model::{Model, ModelInfo, Opened, Prompt, open, read_header};
-pub use options::{AdapterUse, Guide, GuideKind, NamedFilter, Returns, SessionOptions};
-pub use plan::{RowInfo, SessionInfo, SessionMemory, SessionPlan};
+pub use options::{AdapterUse, Guide, GuideKind, NamedFilter, Returns, SessionOptions, WhenFull};
+pub use plan::{Cost, RowInfo, SessionInfo, SessionMemory, SessionPlan};
 pub use rows::{MAX_ROWS, Row, Rows};
 pub use score::{Scores, each_logits, highest, logsumexp, score};
 pub use session::{PrefillProgress, Session};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::method::Method;
 use super::model::Prompt;
 use crate::guidance::{FilterKind, Sampling, TokenRules};
 use crate::tokenizer::TokenId;
@@ -39,6 +40,19 @@ pub struct SessionOptions {
     /// The first tokens, whatever the mix says; at most 256.
     #[serde(default)]
     pub forced: Vec<TokenId>,
+    /// Texts of the same prompt that are made at once, each with a draw of its own: sample `i` has the seed plus `i`. Rows times
+    /// samples may be 32.
+    #[serde(default = "one_sample")]
+    pub samples: u32,
+    /// How tokens are chosen.
+    #[serde(default)]
+    pub method: Method,
+    /// What was made already, by sample, all of one length but for those that have ended: the session goes on after it.
+    #[serde(default)]
+    pub continued: Vec<Vec<TokenId>>,
+    /// What happens when the context is full.
+    #[serde(default)]
+    pub when_full: WhenFull,
     /// Texts that end the generation wherever they appear; neither they nor a part of them is given out.
     #[serde(default)]
     pub stop: Vec<String>,
@@ -48,6 +62,10 @@ pub struct SessionOptions {
     /// Positions per row; 0 is what the prompts and `max_tokens` need. At most what the model was trained for.
     #[serde(default)]
     pub context_length: u32,
+    /// Positions of each weight set's pool of keys and values, over all rows; 0 is what rows and samples need. Forks of the session
+    /// take theirs from it, too.
+    #[serde(default)]
+    pub pool_length: u32,
     /// Tokens to make at most.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: u32,
@@ -57,6 +75,10 @@ pub struct SessionOptions {
     /// Steps submitted ahead of the one being read, at most 8: 1 waits for each token, 0 is what suits the device.
     #[serde(default)]
     pub in_flight: u32,
+}
+
+fn one_sample() -> u32 {
+    1
 }
 
 fn default_max_tokens() -> u32 {
@@ -81,14 +103,35 @@ impl SessionOptions {
             schedules: BTreeMap::new(),
             tokens: TokenRules::default(),
             forced: Vec::new(),
+            samples: 1,
+            method: Method::default(),
+            continued: Vec::new(),
+            when_full: WhenFull::Stop,
             stop: Vec::new(),
             returns: Returns::default(),
             context_length: 0,
+            pool_length: 0,
             max_tokens: default_max_tokens(),
             candidates: default_candidates(),
             in_flight: 0,
         }
     }
+}
+
+/// What happens when a row has as many positions as the context.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// The text ends, with [`super::Stop::Context`].
+    #[default]
+    Stop,
+    /// Half of what follows a row's first tokens is dropped, the rest is computed anew, and the text goes on; the next step says so in
+    /// [`super::Step::shifted`]. Searches above the step (see [`Method`]) stop instead.
+    Shift {
+        /// First tokens that every row keeps; its whole prompt if this is not said.
+        #[serde(default)]
+        keep: Option<u32>,
+    },
 }
 
 /// What each step brings back from the GPU.
@@ -155,6 +198,22 @@ pub enum GuideKind {
         #[serde(default)]
         prompt: Option<Prompt>,
     },
+}
+
+impl GuideKind {
+    /// The same guide under the prompt, or the contexts, of another of its kind.
+    pub(super) fn with_prompt_of(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Adapter { adapters, relative, model, .. }, Self::Adapter { prompt, .. }) => {
+                Self::Adapter { adapters: adapters.clone(), relative: *relative, model: *model, prompt: prompt.clone() }
+            }
+            (Self::Model { model, .. }, Self::Model { prompt, .. }) => {
+                Self::Model { model: *model, prompt: prompt.clone() }
+            }
+            (Self::Context { .. }, Self::Context { .. }) => other.clone(),
+            _ => self.clone(),
+        }
+    }
 }
 
 /// An adapter as a row uses it.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::model::Model;
 use super::options::{NamedFilter, SessionOptions};
-use super::rows::Rows;
+use super::rows::{MAX_ROWS, Row, Rows};
 use super::stop::StopStrings;
 use super::{Engine, Models};
 use crate::guidance::{MixRule, RowFilter, Schedule, Term, check_forced};
@@ -16,6 +16,8 @@ use crate::{Error, Result};
 pub struct SessionInfo {
     /// The rows: what runs beside the base.
     pub rows: Vec<RowInfo>,
+    /// Texts, or trials of a method, that run at once, each with rows like these.
+    pub samples: usize,
     /// Positions per row.
     pub context_length: u32,
     /// Kernel calls in one step.
@@ -37,6 +39,34 @@ pub struct RowInfo {
     pub prompt_tokens: usize,
     /// The adapters it runs under, by their place.
     pub adapters: Vec<usize>,
+}
+
+impl RowInfo {
+    pub(super) fn of(row: &Row) -> Self {
+        Self {
+            name: row.name.clone(),
+            model: row.model,
+            prompt_tokens: row.ids.len(),
+            adapters: row.adapters.iter().map(|used| used.adapter).collect(),
+        }
+    }
+}
+
+/// What a session has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Steps submitted.
+    pub steps: u64,
+    /// Positions computed in steps, over all rows.
+    pub decoded: u64,
+    /// Positions computed in prefills, over all rows.
+    pub prefilled: u64,
+    /// Positions that did not need to be computed: they were in the caches.
+    pub reused: u64,
+    /// Texts that a scorer was asked about.
+    pub scored: u64,
+    /// Bytes of the most keys and values that were held at once, over all models.
+    pub kv_peak: u64,
 }
 
 /// Bytes on the GPU.
@@ -61,10 +91,12 @@ pub struct SessionPlan {
     pub context: u32,
     /// GPU memory.
     pub memory: SessionMemory,
+    /// Texts that run at once.
+    pub lanes: usize,
     pub(super) vocab: u32,
     pub(super) vocab_stride: u32,
-    /// The models in use, in the order of their rows.
-    pub(super) used: Vec<usize>,
+    /// The models in use, in the order of their rows, and the slots of their pools.
+    pub(super) used: Vec<(usize, u32)>,
 }
 
 impl SessionPlan {
@@ -74,9 +106,11 @@ impl SessionPlan {
         let mut used: Vec<usize> = rows.rows.iter().map(|row| row.model).collect();
         used.dedup();
         let in_use = || used.iter().map(|index| models.pick(*index));
-        let context =
-            context(&rows, options, in_use().map(|model| model.spec.context_length).min().unwrap_or_default())?;
         let vocab = in_use().map(Model::vocab).min().unwrap_or_default();
+        options.method.validate(vocab)?;
+        let lanes = lanes(&rows, options)?;
+        let most = in_use().map(|model| model.spec.context_length).min().unwrap_or_default();
+        let context = context(&rows, options, most)?;
         let vocab_stride = stride(in_use().map(|model| model.spec.n_vocab).max().unwrap_or_default());
         options.sampling.validate(vocab)?;
         options.tokens.validate(vocab)?;
@@ -84,31 +118,56 @@ impl SessionPlan {
         StopStrings::new(&options.stop)?;
         mix_rule(&rows, options)?.validate(rows.rows.len(), vocab)?;
         let mut memory = SessionMemory {
-            activations: u64::from(vocab_stride) * 4 * rows.rows.len() as u64,
+            activations: u64::from(vocab_stride) * 4 * (rows.rows.len() * lanes) as u64,
             ..SessionMemory::default()
         };
-        for index in &used {
+        let used: Vec<(usize, u32)> =
+            used.iter().map(|index| (*index, slots(&rows, options, *index, lanes, context))).collect();
+        for (index, slots) in &used {
             let Model { spec, weights, .. } = models.pick(*index);
-            let sizes = rows.sizes(*index, context, engine.chunk());
+            let sizes = rows.sizes(*index, lanes, context, engine.chunk(), *slots);
             memory.weights += weights.bytes;
             memory.kv += sizes.kv_bytes(spec);
             memory.activations += sizes.activation_bytes(spec);
         }
-        Ok(Self { rows, context, memory, vocab, vocab_stride, used })
+        Ok(Self { rows, context, memory, lanes, vocab, vocab_stride, used })
     }
+}
+
+/// Texts that run at once: samples, or trials of a method.
+fn lanes(rows: &Rows, options: &SessionOptions) -> Result<usize> {
+    let own = rows.rows.len();
+    let lanes = options.method.lanes(own);
+    if lanes > 1 && options.samples > 1 {
+        return Err(Error::MethodSamples { method: options.method.name.name(), samples: options.samples });
+    }
+    let lanes = lanes.max(options.samples as usize);
+    if lanes == 0 || own * lanes > MAX_ROWS {
+        return Err(Error::TooManyRows { rows: own, samples: lanes, most: MAX_ROWS });
+    }
+    Ok(lanes)
 }
 
 /// Positions per row: what was asked for, or what is needed, within `most`, what every model was trained for.
 fn context(rows: &Rows, options: &SessionOptions, most: u32) -> Result<u32> {
-    let longest = rows.rows.iter().max_by_key(|row| row.ids.len());
-    let needed = longest.map_or(0, |row| row.ids.len() as u32).saturating_add(options.max_tokens);
+    let needed = rows.longest().saturating_add(options.max_tokens);
     let context = if options.context_length == 0 { needed.min(most) } else { options.context_length.min(most) };
-    match longest {
-        Some(row) if row.ids.len() as u32 > context => {
-            Err(Error::PromptTooLong { row: row.name.clone(), found: row.ids.len(), expected: context })
-        }
-        _ => Ok(context),
+    rows.check_lengths(context)?;
+    Ok(context)
+}
+
+/// Slots of a model's pool: a prompt is there once for all lanes, what they add is each one's own.
+fn slots(rows: &Rows, options: &SessionOptions, model: usize, lanes: usize, context: u32) -> u32 {
+    if options.pool_length > 0 {
+        return options.pool_length;
     }
+    let of_row = |row: &Row| {
+        let shared = row.ids.len() as u32 - 1;
+        let own = context - shared;
+        let others = options.method.parts_by().map_or(own, |most| most.min(own));
+        shared + own + (lanes as u32 - 1) * others
+    };
+    rows.of_model(model).map(of_row).sum()
 }
 
 /// The terms of the mix: the base with weight 1, then each guide's rows.

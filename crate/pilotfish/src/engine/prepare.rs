@@ -2,12 +2,12 @@
 
 use super::Engine;
 use super::options::default_candidates;
-use super::session::{BATCH_STRIDE, MAX_IN_FLIGHT};
+use super::session::MAX_IN_FLIGHT;
 use crate::Result;
 use crate::arch::ModelSpec;
-use crate::gpu::{Binding, Usage};
+use crate::gpu::Usage;
 use crate::guidance::{MixRule, Mixer, MixerPlan, Sampling, Term, TokenRules};
-use crate::model::{Forward, ForwardPlan, Logits, Sizes, Weights};
+use crate::model::{BatchPlace, Forward, ForwardPlan, KvPool, Logits, Sizes, Weights};
 use crate::ops::stride;
 
 impl Engine {
@@ -22,13 +22,18 @@ impl Engine {
         let _scope = gpu.scope();
         let stride = stride(spec.n_vocab);
         let logits = gpu.buffer("logits", u64::from(stride) * 4 * u64::from(rows), Usage::Storage)?;
-        let batches = gpu.buffer("decode batches", BATCH_STRIDE, Usage::Storage)?;
+        let sizes = Sizes { rows, context: 1, chunk: 1, slots: rows };
+        let place = BatchPlace::after(0, &sizes);
+        let batches = gpu.buffer("batches", place.end(), Usage::Storage)?;
+        let pool = KvPool::new(gpu, spec, rows)?;
         let forward = ForwardPlan {
             spec,
             weights,
             adapters: None,
-            sizes: Sizes { rows, context: 1, chunk: 1 },
-            decode_batch: Binding::whole(0, &batches),
+            sizes,
+            pool: &pool,
+            batches: &batches,
+            place,
             logits: Logits { buffer: &logits, stride, first_row: 0 },
             score_logits: None,
             shape: self.shape,
@@ -45,11 +50,12 @@ impl Engine {
             tokens: &TokenRules::default(),
             prompt: &[],
             ends: &[],
-            steps: 1,
+            room: 1,
             report: (0..rows as usize).collect(),
             candidates: default_candidates().min(vocab),
             batches: &batches,
-            batch_offsets: vec![0],
+            batch_offsets: vec![place.decode_at()],
+            lane: 0,
             slots: MAX_IN_FLIGHT,
         };
         Mixer::new(gpu, &mixer)?;

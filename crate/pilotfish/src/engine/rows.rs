@@ -9,11 +9,13 @@ use super::options::{AdapterUse, GuideKind, SessionOptions};
 use crate::chat::{Message, Role};
 use crate::model::{RowAdapter, Sizes};
 use crate::ops::lora_down::SEGMENTS;
+use crate::ops::mixing::MOST_ROWS;
 use crate::tokenizer::{TokenId, vocabulary_difference};
 use crate::{Error, Result};
 
-/// The most rows that one weight set takes: what a matrix-vector kernel multiplies in one read of the weights.
-pub const MAX_ROWS: usize = 8;
+/// The most rows of a session, over all models and samples: what a mix tells apart. A step reads a model's weights once for 8 of
+/// its rows; for more it takes the kernels of prefills.
+pub const MAX_ROWS: usize = MOST_ROWS as usize;
 
 /// A row: a prompt on one of the session's models, under adapters or none.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +97,66 @@ impl Rows {
         Ok(rows.by_model())
     }
 
+    /// Rows that are reported: the base, each guide's first, and those of `more` that are not among them.
+    pub(super) fn reported(&self, more: Vec<usize>) -> Vec<usize> {
+        let mut reported: Vec<usize> =
+            std::iter::once(0).chain(self.guides.iter().map(|guide| guide.terms[0].0)).collect();
+        for row in more {
+            if !reported.contains(&row) {
+                reported.push(row);
+            }
+        }
+        reported
+    }
+
+    /// Tokens of the longest prompt.
+    pub(super) fn longest(&self) -> u32 {
+        self.rows.iter().map(|row| row.ids.len()).max().unwrap_or_default() as u32
+    }
+
+    /// Refuses prompts that a context does not hold.
+    pub(super) fn check_lengths(&self, context: u32) -> Result<()> {
+        match self.rows.iter().max_by_key(|row| row.ids.len()) {
+            Some(row) if row.ids.len() as u32 > context => {
+                Err(Error::PromptTooLong { row: row.name.clone(), found: row.ids.len(), expected: context })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether other prompts make the same rows.
+    pub(super) fn alike(&self, other: &Self) -> bool {
+        let row = |row: &Row| (row.model, row.owner);
+        self.guides == other.guides && self.rows.iter().map(row).eq(other.rows.iter().map(row))
+    }
+
+    /// Takes the prompts of rows that are alike.
+    pub(super) fn take_prompts(&mut self, other: Self) {
+        self.rows.iter_mut().zip(other.rows).for_each(|(row, new)| row.ids = new.ids);
+    }
+
+    /// Gives rows other adapters.
+    pub(super) fn set_adapters(
+        &mut self,
+        models: Models<'_>,
+        changed: impl Fn(&Row) -> bool,
+        used: &[AdapterUse],
+    ) -> Result<()> {
+        for row in &mut self.rows {
+            if changed(row) {
+                row.adapters = used.to_vec();
+            }
+            // The list is another one: what the others use must still fit.
+            check_adapters(models, &row.name, models.pick(row.model), &row.adapters)?;
+        }
+        Ok(())
+    }
+
+    /// `base, cheerful, cheerful against`.
+    pub(super) fn names(&self) -> String {
+        self.rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
     /// The rows of a model: a batch.
     pub fn of_model(&self, model: usize) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.model == model)
@@ -106,9 +168,9 @@ impl Rows {
     }
 
     /// How large the parts of a model's forward pass are.
-    pub(super) fn sizes(&self, model: usize, context: u32, chunk: u32) -> Sizes {
-        let rows = self.of_model(model).count() as u32;
-        Sizes { rows, context, chunk }
+    pub(super) fn sizes(&self, model: usize, lanes: usize, context: u32, chunk: u32, slots: u32) -> Sizes {
+        let rows = (self.of_model(model).count() * lanes) as u32;
+        Sizes { rows, context, chunk, slots }
     }
 
     /// Puts the rows of one model beside each other: they are one batch. The base stays first.
@@ -139,9 +201,6 @@ impl Rows {
         let same = |row: &Row| row.owner.is_none() && row.model == model && row.ids == ids;
         if let Some(at) = self.rows.iter().position(same).filter(|_| owner.is_none()) {
             return Ok(at);
-        }
-        if self.of_model(model).count() == MAX_ROWS {
-            return Err(Error::TooManyRows { row: name, most: MAX_ROWS });
         }
         check_adapters(models, &name, weights, adapters)?;
         self.rows.push(Row { name, model, ids, adapters: adapters.to_vec(), owner });

@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use super::Engine;
 use super::model::Model;
-use crate::gpu::{Binding, Usage};
-use crate::model::{BatchToken, Forward, ForwardPlan, Logits, RowAdapter, RowAdapters, Sizes};
+use crate::gpu::Usage;
+use crate::model::{
+    BatchPlace, BatchToken, Forward, ForwardPlan, KvPool, Logits, RowAdapter, RowAdapters, RowSlots, Sizes,
+};
 use crate::ops::stride;
 use crate::tokenizer::TokenId;
 use crate::{Error, Result};
@@ -72,7 +74,14 @@ pub async fn each_logits(
     let chunk = (gpu.info().max_binding / row_bytes).clamp(1, MOST_AT_ONCE).min(ids.len() as u64) as u32;
     let scope = gpu.scope();
     let logits = gpu.buffer("scored logits", row_bytes * u64::from(chunk), Usage::Storage)?;
-    let batch = gpu.buffer("decode batch", 256, Usage::Storage)?;
+    let context = ids.len() as u32;
+    let sizes = Sizes { rows: 1, context, chunk, slots: context };
+    let place = BatchPlace::after(0, &sizes);
+    let batches = gpu.buffer("batches", place.end(), Usage::Storage)?;
+    let pool = KvPool::new(gpu, spec, context)?;
+    let mut slots = RowSlots::new();
+    pool.extend(&mut slots, ids.len());
+    place.write_slots(gpu, &batches, 0, 0, &slots);
     let adapters = RowAdapters::new(gpu, spec, &[adapters.to_vec()])?;
     let logits = Logits { buffer: &logits, stride: stride(vocab), first_row: 0 };
     let forward = Forward::new(
@@ -81,8 +90,10 @@ pub async fn each_logits(
             spec,
             weights,
             adapters: adapters.as_ref(),
-            sizes: Sizes { rows: 1, context: ids.len() as u32, chunk },
-            decode_batch: Binding { at: 0, buffer: &batch, range: None },
+            sizes,
+            pool: &pool,
+            batches: &batches,
+            place,
             logits,
             score_logits: Some(logits),
             shape: engine.shape,
@@ -90,7 +101,7 @@ pub async fn each_logits(
     )?;
     let _buffers = scope.close();
     let tokens: Vec<BatchToken> =
-        ids.iter().enumerate().map(|(at, id)| BatchToken { id: *id, row: 0, position: at as u32, pad: 0 }).collect();
+        ids.iter().enumerate().map(|(at, id)| BatchToken { id: *id, row: 0, position: at as u32, lane: 0 }).collect();
     let mut done = 0;
     for tokens in tokens.chunks(chunk as usize) {
         forward.submit_score(gpu, tokens);

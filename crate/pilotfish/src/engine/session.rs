@@ -1,27 +1,29 @@
 //! A guided generation: rows prefilled, steps submitted ahead, tokens read late.
 //!
-//! A step is one submit: every weight set's rows go from ids to logits, the mix becomes a token, and that token is already
+//! A step is one submit: every weight set's rows go from ids to logits, each lane's mix becomes a token, and that token is already
 //! the next step's input when the CPU hears of it. Several steps are in flight; what was sampled past a stop is dropped.
 
 use std::collections::VecDeque;
-use std::ops::Deref;
 use std::rc::Rc;
 
 use serde::Serialize;
 
+use super::controller::{Controller, Scorer};
+use super::lane::{Lane, Text};
 use super::model::Model;
 use super::options::{Returns, SessionOptions};
-use super::plan::{RowInfo, SessionInfo, SessionPlan, mix_rule};
+use super::plan::{Cost, RowInfo, SessionInfo, SessionPlan, mix_rule};
 use super::rows::Rows;
-use super::step::{Candidate, LogProbs, Step, Stop};
+use super::step::{Step, Stop};
 use super::stop::StopStrings;
+use super::streams::Streams;
 use super::{Engine, Models};
 use crate::adapter::Adapter;
-use crate::gpu::{Binding, Gpu, Owned, Readback, StepShape, Usage, record};
-use crate::guidance::{Mixer, MixerPlan, Telemetry};
-use crate::model::{BatchToken, Forward, ForwardPlan, Logits, RowAdapters, batch_words};
+use crate::gpu::{Gpu, Owned, Readback, StepShape, Usage, record};
+use crate::guidance::{MixRule, Mixer, MixerPlan, RowFilter, Telemetry, Term};
+use crate::model::{BatchPlace, Forward, ForwardPlan, KvPool, Logits, RowAdapters, Sizes};
 use crate::ops::attend;
-use crate::tokenizer::{StreamDecoder, Tokenizer};
+use crate::ops::linear::MatvecShape;
 use crate::{Error, Result};
 
 /// The most steps in flight.
@@ -30,11 +32,7 @@ pub(super) const MAX_IN_FLIGHT: u32 = 8;
 /// Steps in flight on a GPU: enough to hide the way of a token to the CPU, few enough for a slider to feel immediate.
 const DEFAULT_IN_FLIGHT: u32 = 3;
 
-/// Each weight set's decode batch begins at a multiple of this many bytes: WebGPU's binding alignment, and room for
-/// [`super::rows::MAX_ROWS`] tokens.
-pub(super) const BATCH_STRIDE: u64 = 256;
-
-/// What is done while a session is being made.
+/// What is done while a session's prompts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PrefillProgress {
     /// Prompt tokens in the caches, over all rows.
@@ -42,55 +40,65 @@ pub struct PrefillProgress {
     /// Prompt tokens in all.
     pub total: usize,
 }
+
 /// A generation under way.
 #[derive(Debug)]
 pub struct Session {
     pub(super) gpu: Rc<Gpu>,
-    base: Rc<Model>,
-    /// Their weights are in use.
-    _guides: Vec<Rc<Model>>,
-    /// Everything the session has on the GPU.
-    _buffers: Owned,
+    pub(super) shape: MatvecShape,
+    /// Tokens of a prefill batch.
+    pub(super) chunk: u32,
+    pub(super) base: Rc<Model>,
+    pub(super) guides: Vec<Rc<Model>>,
     pub(super) adapters: Vec<Rc<Adapter>>,
+    /// As they are now: live changes are in them.
+    pub(super) options: SessionOptions,
     pub(super) rows: Rows,
     pub(super) sets: Vec<Set>,
-    pub(super) mixer: Mixer,
-    decoder: StreamDecoder<SharedTokenizer>,
-    stops: StopStrings,
+    pub(super) lanes: Vec<Lane>,
+    /// The decode and prefill batches of all weight sets.
+    pub(super) batches: wgpu::Buffer,
+    /// `[rows, vocab_stride]`.
+    pub(super) logits: wgpu::Buffer,
+    pub(super) vocab_stride: u32,
     readbacks: Vec<Readback>,
     /// Of the mixed logits, if they are asked for.
-    logits: Vec<Readback>,
+    z_readbacks: Vec<Readback>,
+    /// Slots of the readbacks in use, the oldest first.
     flights: VecDeque<u32>,
-    /// Steps submitted, which is also how far every row's position has moved.
-    pub(super) submitted: u32,
-    taken: u32,
-    max_tokens: u32,
+    /// Steps that were read and not given out.
+    pending: VecDeque<Step>,
+    /// Tokens of each lane, those in flight among them: the number of the next step.
+    pub(super) depth: u32,
+    /// Tokens that no row has any more, after each row's `kept` first ones: the context was full.
+    pub(super) dropped: u32,
+    /// Positions of the longest prompt.
+    pub(super) longest_prompt: u32,
     in_flight: u32,
-    longest_prompt: u32,
     stop_asked: bool,
-    ended: bool,
-    info: SessionInfo,
-}
-
-/// A model's tokenizer, kept alive by the model.
-#[derive(Debug)]
-struct SharedTokenizer(Rc<Model>);
-
-impl Deref for SharedTokenizer {
-    type Target = Tokenizer;
-
-    fn deref(&self) -> &Tokenizer {
-        &self.0.tokenizer
-    }
+    pub(super) faulty: bool,
+    pub(super) shifted: u32,
+    controller: Option<Box<Controller>>,
+    pub(super) info: SessionInfo,
+    pub(super) cost: Cost,
+    /// Everything the session has on the GPU but what its sets own.
+    _buffers: Owned,
 }
 
 /// One weight set of a session.
 #[derive(Debug)]
 pub(super) struct Set {
     pub(super) model: usize,
-    forward: Forward,
+    pub(super) forward: Forward,
     pub(super) adapters: Option<RowAdapters>,
-    rows: u32,
+    pub(super) streams: Streams,
+    pub(super) place: BatchPlace,
+    pub(super) sizes: Sizes,
+    /// Its first row among those of the logits.
+    pub(super) first_row: u32,
+    /// Rows of a lane.
+    pub(super) per_lane: usize,
+    pub(super) buffers: Owned,
 }
 
 impl Session {
@@ -103,104 +111,127 @@ impl Session {
         mut progress: impl FnMut(PrefillProgress) -> bool,
     ) -> Result<Self> {
         let plan = SessionPlan::new(engine, models, options)?;
-        let SessionPlan { rows, context, vocab, vocab_stride, used, mut memory } = plan;
-        let gpu = Rc::clone(&engine.gpu);
-        let rule = mix_rule(&rows, options)?;
+        let parts = Parts { gpu: &engine.gpu, shape: engine.shape, chunk: engine.chunk(), pools: None };
+        let mut session = Self::assemble(&parts, models, options, plan)?;
+        session.gpu.flush().await?;
+        session.go_on_after(&options.continued)?;
+        session.sync(&mut progress).await?;
+        Ok(session)
+    }
+
+    /// Everything but what the caches hold.
+    pub(super) fn assemble(
+        parts: &Parts<'_>,
+        models: Models<'_>,
+        options: &SessionOptions,
+        plan: SessionPlan,
+    ) -> Result<Self> {
+        let SessionPlan { rows, context, lanes, vocab, vocab_stride, used, mut memory } = plan;
+        let gpu = Rc::clone(parts.gpu);
+        let controller = Controller::new(options, &rows)?;
         let scope = gpu.scope();
-        let logits_bytes = u64::from(vocab_stride) * 4 * rows.rows.len() as u64;
-        let logits = gpu.buffer("logits", logits_bytes, Usage::Storage)?;
-        let batches = gpu.buffer("decode batches", BATCH_STRIDE * used.len() as u64, Usage::Storage)?;
-        let mut sets = Vec::new();
-        for (at, index) in used.iter().enumerate() {
-            let first_row = rows.rows.iter().position(|row| row.model == *index).unwrap_or_default() as u32;
-            let Model { spec, weights, .. } = models.pick(*index);
-            let adapters = RowAdapters::new(&gpu, spec, &rows.adapters(models, *index))?;
+        let all_rows = rows.rows.len() * lanes;
+        let logits = gpu.buffer("logits", u64::from(vocab_stride) * 4 * all_rows as u64, Usage::Storage)?;
+        let mut places: Vec<(usize, Sizes, BatchPlace)> = Vec::new();
+        for (index, slots) in &used {
+            let sizes = rows.sizes(*index, lanes, context, parts.chunk, *slots);
+            let start = places.last().map_or(0, |(.., place)| place.end());
+            places.push((*index, sizes, BatchPlace::after(start, &sizes)));
+        }
+        let batches = gpu.buffer("batches", places.last().map_or(0, |(.., place)| place.end()), Usage::Storage)?;
+        let mut sets: Vec<Set> = Vec::new();
+        for (at, (index, sizes, place)) in places.iter().enumerate() {
+            let pool = match parts.pools {
+                Some(pools) => Rc::clone(&pools[at]),
+                None => Rc::new(KvPool::new(&gpu, &models.pick(*index).spec, sizes.slots)?),
+            };
+            let first_row = sets.last().map_or(0, |set| set.first_row + set.sizes.rows);
+            let per_lane = sizes.rows as usize / lanes;
+            let plan = SetPlan { models, rows: &rows, lanes, model: *index, shape: parts.shape };
+            let target = Target { sizes: *sizes, place: *place, batches: &batches, logits: &logits, vocab_stride };
+            let (forward, adapters, buffers) = plan.record(&gpu, &pool, &target, first_row)?;
             memory.adapters += adapters.as_ref().map_or(0, |adapters| adapters.bytes);
-            let sizes = rows.sizes(*index, context, engine.chunk());
-            let forward = Forward::new(
+            let streams = Streams::new(pool, lanes, per_lane, context);
+            let (sizes, place) = (*sizes, *place);
+            sets.push(Set { model: *index, forward, adapters, streams, place, sizes, first_row, per_lane, buffers });
+        }
+        let mut rule = mix_rule(&rows, options)?;
+        let report = rows.reported(controller.as_ref().map(Controller::reward_rows).unwrap_or_default());
+        let mut made = Vec::new();
+        for lane in 0..lanes {
+            // A row of a session as a lane's own among the logits.
+            let own = |row: usize| own_row(&sets, &rows, row, lane);
+            let mut sampling = options.sampling;
+            sampling.seed = sampling.seed.wrapping_add(lane as u64);
+            let of_lane = MixRule {
+                terms: rule.terms.iter().map(|term| Term { row: own(term.row), ..*term }).collect(),
+                filter: rule.filter.map(|filter| RowFilter { row: own(filter.row), ..filter }),
+                schedules: std::mem::take(&mut rule.schedules),
+                normalize: rule.normalize,
+            };
+            let mut mixer = Mixer::new(
                 &gpu,
-                &ForwardPlan {
-                    spec,
-                    weights,
-                    adapters: adapters.as_ref(),
-                    sizes,
-                    decode_batch: Binding {
-                        at: 0,
-                        buffer: &batches,
-                        range: Some((at as u64 * BATCH_STRIDE, BATCH_STRIDE)),
-                    },
-                    logits: Logits { buffer: &logits, stride: vocab_stride, first_row },
-                    score_logits: None,
-                    shape: engine.shape,
+                &MixerPlan {
+                    vocab,
+                    vocab_stride,
+                    logits: &logits,
+                    rows: all_rows,
+                    rule: &of_lane,
+                    sampling: &sampling,
+                    tokens: &options.tokens,
+                    prompt: &rows.rows[0].ids,
+                    ends: models.base.tokenizer.ends(),
+                    room: past_room(&rows, options, context),
+                    report: report.iter().map(|row| own(*row)).collect(),
+                    candidates: Controller::candidates(&options.method).max(options.candidates).min(vocab),
+                    batches: &batches,
+                    batch_offsets: sets.iter().map(|set| set.place.decode_at()).collect(),
+                    lane: lane as u32,
+                    slots: MAX_IN_FLIGHT,
                 },
             )?;
-            sets.push(Set { model: *index, forward, adapters, rows: sizes.rows });
+            rule.schedules = of_lane.schedules;
+            mixer.force(&gpu, 0, &options.forced)?;
+            let stops = StopStrings::new(&options.stop)?;
+            let text = Text::new(models.base, stops, options.candidates, rows.guides.len());
+            made.push(Lane { mixer, ids: Vec::new(), ended: None, text });
         }
-
-        let mut mixer = Mixer::new(
-            &gpu,
-            &MixerPlan {
-                vocab,
-                vocab_stride,
-                logits: &logits,
-                rows: rows.rows.len(),
-                rule: &rule,
-                sampling: &options.sampling,
-                tokens: &options.tokens,
-                prompt: &rows.rows[0].ids,
-                ends: models.base.tokenizer.ends(),
-                steps: options.max_tokens.min(context),
-                report: std::iter::once(0).chain(rows.guides.iter().map(|guide| guide.terms[0].0)).collect(),
-                candidates: options.candidates.min(vocab),
-                batches: &batches,
-                batch_offsets: (0..used.len() as u64).map(|at| at * BATCH_STRIDE).collect(),
-                slots: MAX_IN_FLIGHT,
-            },
-        )?;
-        mixer.force(&gpu, 0, &options.forced)?;
-        let readbacks =
-            (0..MAX_IN_FLIGHT).map(|_| gpu.readback("telemetry", mixer.slot_bytes())).collect::<Result<_, _>>()?;
-        let logits_kept = if options.returns == Returns::Logits { MAX_IN_FLIGHT } else { 0 };
-        let z_bytes = 4 * u64::from(vocab);
-        let z_readbacks = (0..logits_kept).map(|_| gpu.readback("mixed logits", z_bytes)).collect::<Result<_, _>>()?;
+        let slot_bytes = made[0].mixer.slot_bytes() * lanes as u64;
+        let readbacks = (0..MAX_IN_FLIGHT).map(|_| gpu.readback("telemetry", slot_bytes)).collect::<Result<_, _>>()?;
+        let kept = if options.returns == Returns::Logits { MAX_IN_FLIGHT } else { 0 };
+        let z_bytes = 4 * u64::from(vocab) * lanes as u64;
+        let z_readbacks = (0..kept).map(|_| gpu.readback("mixed logits", z_bytes)).collect::<Result<_, _>>()?;
         let buffers = scope.close();
-        gpu.flush().await?;
-
-        let info = SessionInfo {
-            rows: rows
-                .rows
-                .iter()
-                .map(|row| RowInfo {
-                    name: row.name.clone(),
-                    model: row.model,
-                    prompt_tokens: row.ids.len(),
-                    adapters: row.adapters.iter().map(|used| used.adapter).collect(),
-                })
-                .collect(),
-            context_length: context,
-            dispatches_per_step: 0,
-            weight_bytes_per_step: memory.weights + memory.adapters,
-            memory,
-        };
         let software = gpu.info().software;
         let mut session = Self {
-            decoder: StreamDecoder::new(SharedTokenizer(Rc::clone(models.base))),
-            stops: StopStrings::new(&options.stop)?,
-            longest_prompt: rows.rows.iter().map(|row| row.ids.len()).max().unwrap_or_default() as u32,
-            gpu,
+            shape: parts.shape,
+            chunk: parts.chunk,
             base: Rc::clone(models.base),
-            _guides: models.guides.to_vec(),
-            _buffers: buffers,
+            guides: models.guides.to_vec(),
             adapters: models.adapters.to_vec(),
+            options: options.clone(),
+            longest_prompt: rows.longest(),
+            info: SessionInfo {
+                rows: rows.rows.iter().map(RowInfo::of).collect(),
+                samples: lanes,
+                context_length: context,
+                dispatches_per_step: 0,
+                weight_bytes_per_step: memory.weights + memory.adapters,
+                memory,
+            },
+            gpu,
             rows,
             sets,
-            mixer,
+            lanes: made,
+            batches,
+            logits,
+            vocab_stride,
             readbacks,
-            logits: z_readbacks,
+            z_readbacks,
             flights: VecDeque::new(),
-            submitted: 0,
-            taken: 0,
-            max_tokens: options.max_tokens,
+            pending: VecDeque::new(),
+            depth: 0,
+            dropped: 0,
             in_flight: match options.in_flight {
                 // On the CPU steps cannot overlap with anything: going ahead would only delay a stop.
                 0 if software => 1,
@@ -208,10 +239,12 @@ impl Session {
                 asked => asked.min(MAX_IN_FLIGHT),
             },
             stop_asked: false,
-            ended: options.max_tokens == 0,
-            info,
+            faulty: false,
+            shifted: 0,
+            controller: controller.map(Box::new),
+            cost: Cost::default(),
+            _buffers: buffers,
         };
-        session.prefill(engine.chunk() as usize, &batches, &mut progress).await?;
         session.info.dispatches_per_step = session.step_dispatches().count() as u32;
         Ok(session)
     }
@@ -221,54 +254,136 @@ impl Session {
         &self.info
     }
 
+    /// What this session has done so far.
+    pub fn cost(&self) -> Cost {
+        let kv_peak = self.sets.iter().map(|set| set.streams.pool.peak_bytes()).sum();
+        Cost { kv_peak, ..self.cost }
+    }
+
+    /// Gives the reward of a method that names no guide for it.
+    pub fn set_scorer(&mut self, scorer: Box<dyn Scorer>) {
+        if let Some(controller) = &mut self.controller {
+            controller.set_scorer(scorer);
+        }
+    }
+
     /// The text that was held back because it may be the beginning of a stop string, or of a character: for a caller who stops
     /// while no step is in flight, so that no last step brings it.
     pub fn rest(&mut self) -> String {
-        let (text, found) = self.stops.push(&self.decoder.finish());
-        if found.is_some() { text } else { text + &self.stops.finish() }
+        self.lanes[0].text.rest()
     }
 
-    /// Submits no more; [`Session::next`] gives what is in flight no more either, but one last step that says
-    /// [`Stop::Stopped`] if there is one.
+    /// Submits no more; [`Session::next`] gives what is in flight no more either, but one last step (of each sample) that says
+    /// [`Stop::Stopped`] if there is one. [`Session::resume`] goes on.
     pub fn stop(&mut self) {
         self.stop_asked = true;
     }
 
-    /// The next token, or `None` when the generation has ended.
+    /// The next token, or `None` when the generation has ended. Of several samples, one after the other.
     pub async fn next(&mut self) -> Result<Option<Step>> {
-        while !self.ended && !self.stop_asked && self.flights.len() < self.in_flight as usize && self.room().is_none() {
-            self.submit();
+        if let Some(mut controller) = self.controller.take() {
+            let step = controller.next(self).await;
+            self.controller = Some(controller);
+            return step;
         }
+        loop {
+            if let Some(step) = self.pending.pop_front() {
+                return Ok(Some(step));
+            }
+            if self.lanes.iter().all(|lane| lane.ended.is_some()) || self.faulty {
+                return Ok(None);
+            }
+            if self.flights.is_empty() && !self.stop_asked && self.room() == Some(Stop::Context) {
+                self.shift().await?;
+            }
+            while !self.stop_asked && self.flights.len() < self.in_flight as usize && self.room().is_none() {
+                self.submit()?;
+            }
+            let Some(reports) = self.reports().await? else { return Ok(None) };
+            self.give(reports);
+            if self.lanes.iter().all(|lane| lane.ended.is_some()) {
+                self.drain().await?;
+            }
+        }
+    }
+
+    /// Turns the reports of a step into steps of the lanes that have not ended.
+    fn give(&mut self, reports: Vec<(Telemetry, Option<Vec<f32>>)>) {
+        let last = if self.stop_asked {
+            Some(Stop::Stopped)
+        } else {
+            self.room().filter(|_| self.flights.is_empty() && !self.can_shift())
+        };
+        for (at, (telemetry, logits)) in reports.into_iter().enumerate() {
+            if self.lanes[at].ended.is_none() {
+                let step = self.take(at, &telemetry, last);
+                self.pending.push_back(Step { logits, ..step });
+            }
+        }
+    }
+
+    /// Gives a lane the token of a report.
+    fn take(&mut self, lane: usize, telemetry: &Telemetry, last: Option<Stop>) -> Step {
+        let weights = self.weights_of(telemetry);
+        let Lane { ids, ended, text, .. } = &mut self.lanes[lane];
+        let step = text.take(telemetry, ids.len(), lane, last);
+        ids.push(telemetry.token);
+        *ended = step.stop;
+        Step { weights, shifted: std::mem::take(&mut self.shifted), ..step }
+    }
+
+    /// The guides' weights that a report was made with.
+    pub(super) fn weights_of(&self, telemetry: &Telemetry) -> Vec<f32> {
+        let mut term = 1;
+        let weight = |guide: &super::rows::GuideRows| {
+            let weight = telemetry.weights[term] * guide.terms[0].1;
+            term += guide.terms.len();
+            weight
+        };
+        self.rows.guides.iter().map(weight).collect()
+    }
+
+    /// What the oldest step in flight reported, lane by lane; `None` if none is.
+    pub(super) async fn reports(&mut self) -> Result<Option<Vec<(Telemetry, Option<Vec<f32>>)>>> {
         let Some(slot) = self.flights.pop_front() else { return Ok(None) };
-        let mut telemetry = None;
-        let (layout, readback) = (self.mixer.layout(), &self.readbacks[slot as usize]);
-        let read = readback.take(&self.gpu, |report| telemetry = Some(Telemetry::decode(report, &layout))).await;
-        let telemetry = match (read, telemetry) {
-            (Ok(()), Some(Ok(telemetry))) => telemetry,
-            // After a fault nothing more comes of this session.
-            (read, telemetry) => {
-                self.ended = true;
+        let layout = self.lanes[0].mixer.layout();
+        let mut reports = Vec::new();
+        let read = self.readbacks[slot as usize].take(&self.gpu, |bytes| {
+            reports = bytes.chunks_exact(layout.bytes).map(|report| Telemetry::decode(report, &layout)).collect();
+        });
+        let read = read.await.map_err(Error::from);
+        // What an ended lane says nobody hears.
+        let ended = self.lanes.iter().map(|lane| lane.ended.is_some());
+        let reports: Result<Vec<_>, _> = reports
+            .into_iter()
+            .zip(ended)
+            .map(|(report, ended)| if ended { Ok(report.unwrap_or_default()) } else { report })
+            .collect();
+        let reports = match read.and_then(|()| Ok(reports?)) {
+            Ok(reports) => reports,
+            Err(error) => {
+                // After a fault nothing more comes of this session.
+                self.faulty = true;
                 self.flights.clear();
-                read?;
-                return telemetry.transpose().map_err(Error::from).map(|_| None);
+                return Err(error);
             }
         };
-        let mut step = self.step(&telemetry);
-        if let Some(readback) = self.logits.get(slot as usize) {
-            readback.take(&self.gpu, |bytes| step.logits = Some(Mixer::logits(bytes))).await?;
+        let mut logits = vec![None; reports.len()];
+        if let Some(readback) = self.z_readbacks.get(slot as usize) {
+            let each = 4 * self.lanes[0].mixer.vocab() as usize;
+            let keep = |bytes: &[u8]| {
+                logits.iter_mut().zip(bytes.chunks_exact(each)).for_each(|(z, bytes)| *z = Some(Mixer::logits(bytes)));
+            };
+            readback.take(&self.gpu, keep).await?;
         }
-        if step.stop.is_some() {
-            self.ended = true;
-            self.drain().await?;
-        }
-        Ok(Some(step))
+        Ok(Some(reports.into_iter().zip(logits).collect()))
     }
 
     /// Why no further step can be submitted, if so.
-    fn room(&self) -> Option<Stop> {
-        if self.submitted >= self.max_tokens {
+    pub(super) fn room(&self) -> Option<Stop> {
+        if self.depth >= self.options.max_tokens {
             Some(Stop::Length)
-        } else if self.longest_prompt + self.submitted > self.info.context_length {
+        } else if self.longest_prompt + self.depth - self.dropped > self.info.context_length {
             Some(Stop::Context)
         } else {
             None
@@ -276,145 +391,158 @@ impl Session {
     }
 
     /// Waits for steps past the end and forgets them.
-    async fn drain(&mut self) -> Result<()> {
+    pub(super) async fn drain(&mut self) -> Result<()> {
         while let Some(slot) = self.flights.pop_front() {
             self.readbacks[slot as usize].take(&self.gpu, |_| ()).await?;
-            if let Some(logits) = self.logits.get(slot as usize) {
+            if let Some(logits) = self.z_readbacks.get(slot as usize) {
                 logits.take(&self.gpu, |_| ()).await?;
             }
         }
         Ok(())
     }
 
+    /// Forgets that a stop was asked for.
+    pub(super) fn reopen(&mut self) {
+        self.stop_asked = false;
+    }
+
+    /// Begins the text anew: what was read and not given out is forgotten.
+    pub(super) fn restart(&mut self) {
+        self.pending.clear();
+        if let Some(controller) = &mut self.controller {
+            controller.restart(&self.lanes[0].ids);
+        }
+    }
+
+    /// Whether one more of `left` steps may be submitted ahead.
+    pub(super) fn may_submit(&self, left: usize) -> bool {
+        let ahead = if self.gpu.info().software { 1 } else { MAX_IN_FLIGHT as usize };
+        self.flights.len() < left.min(ahead)
+    }
+
+    /// Whether a stop was asked for.
+    pub(super) fn stopping(&self) -> bool {
+        self.stop_asked
+    }
+
     /// Every dispatch of the next step, in order.
     fn step_dispatches(&self) -> impl Iterator<Item = (&crate::gpu::Dispatch, StepShape)> {
-        let splits = attend::splits(self.longest_prompt + self.submitted, self.gpu.info().software);
+        let furthest = self.longest_prompt + self.depth - self.dropped;
+        let splits = attend::splits(furthest, self.gpu.info().software);
         let forwards = self.sets.iter().flat_map(move |set| {
-            let shape = StepShape { tokens: set.rows, splits };
+            let shape = StepShape { tokens: set.sizes.rows, splits };
             set.forward.decode.iter().map(move |dispatch| (dispatch, shape))
         });
-        forwards.chain(self.mixer.dispatches().map(|dispatch| (dispatch, StepShape::default())))
+        let mixes = self.lanes.iter().flat_map(|lane| lane.mixer.dispatches());
+        forwards.chain(mixes.map(|dispatch| (dispatch, StepShape::default())))
     }
 
     /// One encoder, one pass, one submit.
-    fn submit(&mut self) {
-        let slot = self.submitted % MAX_IN_FLIGHT;
+    pub(super) fn submit(&mut self) -> Result<()> {
+        let (depth, dropped) = (self.depth as usize, self.dropped as usize);
+        for set in &mut self.sets {
+            let prompts: Vec<usize> = self.rows.of_model(set.model).map(|row| row.ids.len()).collect();
+            let next = |row: usize| prompts[row % prompts.len()] + depth - dropped - 1;
+            set.streams.reserve(&self.gpu, (&self.batches, &set.place), next)?;
+        }
+        let slot = self.depth % MAX_IN_FLIGHT;
         let mut encoder = self.gpu.encoder();
         record(&mut encoder, self.step_dispatches(), None);
         let readback = &self.readbacks[slot as usize];
-        let report = self.mixer.slot_range(self.submitted);
-        encoder.copy_buffer_to_buffer(self.mixer.ring(), report.start, &readback.buffer, 0, report.end - report.start);
-        if let Some(logits) = self.logits.get(slot as usize) {
-            let (scratch, z) = self.mixer.z();
-            encoder.copy_buffer_to_buffer(scratch, z.start, &logits.buffer, 0, z.end - z.start);
+        let mut at = 0;
+        for mixer in self.lanes.iter().map(|lane| &lane.mixer) {
+            let report = mixer.slot_range(self.depth);
+            let bytes = report.end - report.start;
+            encoder.copy_buffer_to_buffer(mixer.ring(), report.start, &readback.buffer, at, bytes);
+            at += bytes;
+        }
+        if let Some(logits) = self.z_readbacks.get(slot as usize) {
+            let mut at = 0;
+            for (scratch, z) in self.lanes.iter().map(|lane| lane.mixer.z()) {
+                encoder.copy_buffer_to_buffer(scratch, z.start, &logits.buffer, at, z.end - z.start);
+                at += z.end - z.start;
+            }
         }
         self.gpu.submit(encoder);
         readback.start();
-        self.logits.get(slot as usize).into_iter().for_each(Readback::start);
+        self.z_readbacks.get(slot as usize).into_iter().for_each(Readback::start);
         self.flights.push_back(slot);
-        self.submitted += 1;
+        self.depth += 1;
+        self.cost.steps += 1;
+        self.cost.decoded += self.sets.iter().map(|set| u64::from(set.sizes.rows)).sum::<u64>();
+        Ok(())
     }
+}
 
-    fn step(&mut self, telemetry: &Telemetry) -> Step {
-        let tokenizer = &self.base.tokenizer;
-        let id = telemetry.token;
-        let index = self.taken;
-        self.taken += 1;
-        let end = tokenizer.is_end(id);
-        let last = self.flights.is_empty();
-        let mut stop = if end {
-            Some(Stop::End)
-        } else if self.stop_asked {
-            Some(Stop::Stopped)
-        } else {
-            self.room().filter(|_| last)
-        };
-        let mut text = if end { String::new() } else { self.decoder.push(id) };
-        if stop.is_some() {
-            text += &self.decoder.finish();
-        }
-        let (mut text, found) = self.stops.push(&text);
-        let stop_string = found.map(str::to_owned);
-        if stop_string.is_some() {
-            stop = Some(Stop::StopString);
-        } else if stop.is_some() {
-            text += &self.stops.finish();
-        }
-        let log_probs =
-            |mix: f32, sampled: f32, rows: &[f32]| LogProbs { base: rows[0], mix, sampled, guides: rows[1..].to_vec() };
-        let mut term = 1;
-        let weights = self
-            .rows
-            .guides
-            .iter()
-            .map(|guide| {
-                let weight = telemetry.weights[term] * guide.terms[0].1;
-                term += guide.terms.len();
-                weight
-            })
-            .collect();
-        Step {
-            index,
-            id,
-            text,
-            stop,
-            stop_string,
-            log_probs: log_probs(telemetry.mix_log_prob, telemetry.sampled_log_prob, &telemetry.log_probs),
-            entropy: telemetry.base_entropy,
-            kl: telemetry.kl,
+/// What a session is made with that is not asked for.
+pub(super) struct Parts<'a> {
+    pub(super) gpu: &'a Rc<Gpu>,
+    pub(super) shape: MatvecShape,
+    pub(super) chunk: u32,
+    /// The pools of another session's weight sets, in order; new ones if there is none.
+    pub(super) pools: Option<&'a [Rc<KvPool>]>,
+}
+
+/// A weight set to be recorded.
+pub(super) struct SetPlan<'a> {
+    pub(super) models: Models<'a>,
+    pub(super) rows: &'a Rows,
+    pub(super) lanes: usize,
+    pub(super) model: usize,
+    pub(super) shape: MatvecShape,
+}
+
+/// Where a weight set reads and writes.
+pub(super) struct Target<'a> {
+    pub(super) sizes: Sizes,
+    pub(super) place: BatchPlace,
+    pub(super) batches: &'a wgpu::Buffer,
+    pub(super) logits: &'a wgpu::Buffer,
+    pub(super) vocab_stride: u32,
+}
+
+impl SetPlan<'_> {
+    /// Packs the rows' adapters and records the forward pass; what was made on the way belongs to the last of the three.
+    pub(super) fn record(
+        &self,
+        gpu: &Gpu,
+        pool: &KvPool,
+        target: &Target<'_>,
+        first_row: u32,
+    ) -> Result<(Forward, Option<RowAdapters>, Owned)> {
+        let Target { sizes, place, batches, logits, vocab_stride } = *target;
+        let Model { spec, weights, .. } = self.models.pick(self.model);
+        let scope = gpu.scope();
+        let of_lane = self.rows.adapters(self.models, self.model);
+        let of_all: Vec<_> = std::iter::repeat_n(of_lane, self.lanes).flatten().collect();
+        let adapters = RowAdapters::new(gpu, spec, &of_all)?;
+        let plan = ForwardPlan {
+            spec,
             weights,
-            temperature: telemetry.temperature,
-            candidates: telemetry
-                .candidates
-                .iter()
-                .map(|candidate| Candidate {
-                    id: candidate.id,
-                    text: tokenizer.decode(&[candidate.id]),
-                    log_probs: log_probs(candidate.mix, candidate.sampled, &candidate.rows),
-                })
-                .collect(),
-            logits: None,
-        }
+            adapters: adapters.as_ref(),
+            sizes,
+            pool,
+            batches,
+            place,
+            logits: Logits { buffer: logits, stride: vocab_stride, first_row },
+            score_logits: None,
+            shape: self.shape,
+        };
+        let forward = Forward::new(gpu, &plan)?;
+        Ok((forward, adapters, scope.close()))
     }
+}
 
-    /// Puts all prompts but their last tokens in the caches; the last ones are the first step's input.
-    async fn prefill(
-        &mut self,
-        chunk: usize,
-        batches: &wgpu::Buffer,
-        progress: &mut impl FnMut(PrefillProgress) -> bool,
-    ) -> Result<()> {
-        let total = self.rows.rows.iter().map(|row| row.ids.len()).sum();
-        let mut done = 0;
-        // Everything is planned: what follows is the prefill alone, so that callers can time it.
-        if !progress(PrefillProgress { done, total }) {
-            return Err(Error::Aborted);
-        }
-        for (at, set) in self.sets.iter().enumerate() {
-            let mut tokens = Vec::new();
-            let mut last = Vec::new();
-            for (row, ids) in self.rows.rows.iter().filter(|row| row.model == set.model).map(|row| &row.ids).enumerate()
-            {
-                let token = |position: usize| BatchToken {
-                    id: ids[position],
-                    row: row as u32,
-                    position: position as u32,
-                    pad: 0,
-                };
-                tokens.extend((0..ids.len() - 1).map(token));
-                last.push(token(ids.len() - 1));
-            }
-            for batch in tokens.chunks(chunk) {
-                set.forward.submit_prefill(&self.gpu, batch);
-                self.gpu.flush().await?;
-                done += batch.len();
-                if !progress(PrefillProgress { done, total }) {
-                    return Err(Error::Aborted);
-                }
-            }
-            done += last.len();
-            self.gpu.write(batches, at as u64 * BATCH_STRIDE, &batch_words(&last));
-        }
-        if progress(PrefillProgress { done: total, total }) { Ok(()) } else { Err(Error::Aborted) }
-    }
+/// Where the logits of a session's row are for a lane.
+fn own_row(sets: &[Set], rows: &Rows, row: usize, lane: usize) -> usize {
+    let model = rows.rows[row].model;
+    let local = rows.rows[..row].iter().filter(|other| other.model == model).count();
+    let set = sets.iter().find(|set| set.model == model);
+    set.map_or(0, |set| set.first_row as usize + lane * set.per_lane + local)
+}
+
+/// Tokens that penalties may look back on.
+fn past_room(rows: &Rows, options: &SessionOptions, context: u32) -> u32 {
+    const MOST: u32 = 1 << 22;
+    (rows.rows[0].ids.len() as u32).saturating_add(options.max_tokens).max(context).min(MOST)
 }

@@ -23,8 +23,10 @@ pub enum Stop {
 /// One token and what it was made of. Log-probabilities are natural.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Step {
-    /// Counts from 0.
+    /// Counts from 0, in each sample.
     pub index: u32,
+    /// Which sample it belongs to.
+    pub sample: u32,
     /// The token.
     pub id: TokenId,
     /// What it adds to the text; empty while a character is unfinished, while the text may be the beginning of a stop string,
@@ -35,6 +37,12 @@ pub struct Step {
     /// The stop string that ended the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_string: Option<String>,
+    /// Tokens that were dropped before this one because the context was full; 0 nearly always.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub shifted: u32,
+    /// What the text up to here, of a method that decides for whole texts or segments that text, is rewarded with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward: Option<f32>,
     /// Of the token, under each.
     pub log_probs: LogProbs,
     /// Of the base's distribution, in nats.
@@ -51,6 +59,12 @@ pub struct Step {
     /// asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logits: Option<Vec<f32>>,
+}
+
+// As `serde` asks for it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// The log-probability of one token under each distribution.

@@ -12,6 +12,8 @@ use crate::ops::mixing::lab::{Kind, rows_of};
 
 /// Where a second decode batch begins, in bytes.
 const SECOND: u64 = 256;
+/// The lane that is mixed for.
+const LANE: u32 = 3;
 
 /// One point of the grid.
 #[derive(Debug, Clone)]
@@ -99,10 +101,10 @@ impl Setup {
         rows: &[Vec<f32>],
     ) -> crate::Result<(Vec<Result<Telemetry, MixError>>, Vec<u32>)> {
         let logits = gpu.storage_of("logits", &rows.concat())?;
-        // Two rows in the first batch, one in the second; all at position 4.
+        // Two rows in the first batch and one of another lane, one in the second; all at position 4.
         let mut batches = vec![0u32; 64 + 8];
-        batches[..12].copy_from_slice(&[2, 2, 1, 0, 9, 0, 4, 0, 9, 1, 4, 0]);
-        batches[64..].copy_from_slice(&[1, 1, 1, 0, 9, 0, 4, 0]);
+        batches[..16].copy_from_slice(&[3, 3, 1, 0, 9, 0, 4, LANE, 9, 1, 4, LANE, 9, 2, 4, 0]);
+        batches[64..].copy_from_slice(&[1, 1, 1, 0, 9, 0, 4, LANE]);
         let batches = gpu.storage_of("batches", &batches)?;
         let mut mixer = Mixer::spread(
             gpu,
@@ -116,11 +118,12 @@ impl Setup {
                 tokens: &self.tokens,
                 prompt: &self.prompt,
                 ends: &self.ends,
-                steps: self.steps,
+                room: self.prompt.len() as u32 + self.steps,
                 report: (0..self.rows).collect(),
                 candidates: 10,
                 batches: &batches,
                 batch_offsets: vec![0, SECOND],
+                lane: LANE,
                 slots: self.steps,
             },
             self.spread,
@@ -192,8 +195,8 @@ fn compare(got: &[Result<Telemetry, MixError>], want: &[Result<Telemetry, MixErr
     let last = want.last().and_then(|said| said.as_ref().ok()).map_or(batches[4], |said| said.token);
     let position = 4 + want.len() as u32;
     let second = SECOND as usize / 4;
-    let fed = [last, 0, position, 0, last, 1, position, 0];
-    same(batches[4..12] == fed && batches[second + 4..] == fed[..4], &mut pairs);
+    let fed = [last, 0, position, LANE, last, 1, position, LANE, 9, 2, 4, 0];
+    same(batches[4..16] == fed && batches[second + 4..] == fed[..4], &mut pairs);
     let (got, want) = pairs.into_iter().unzip();
     Comparison::close(got, want, 2e-5)
 }
@@ -441,11 +444,12 @@ mod tests {
             tokens: &setup.tokens,
             prompt: &[],
             ends: &[],
-            steps: 8,
+            room: 8,
             report: vec![0, 1],
             candidates: 10,
             batches: &batches,
             batch_offsets: vec![],
+            lane: 0,
             slots: 8,
         };
         let mut mixer = Mixer::new(&gpu, &plan).expect("the plan is sound");

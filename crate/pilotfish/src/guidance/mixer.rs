@@ -33,16 +33,18 @@ pub struct MixerPlan<'a> {
     pub prompt: &'a [u32],
     /// Tokens that end the text.
     pub ends: &'a [u32],
-    /// Steps whose tokens join the past; of what is drawn later, penalties hear nothing.
-    pub steps: u32,
+    /// Tokens of prompt and steps that the past holds; of what is drawn later, penalties hear nothing.
+    pub room: u32,
     /// Rows whose log-probs are reported: the base first, then each guide's; at most 16.
     pub report: Vec<usize>,
     /// How many of the most likely tokens are reported, at most 64.
     pub candidates: u32,
-    /// The buffer of all decode batches. In each batch every entry gets the token, and its position grows by one.
+    /// The buffer of all decode batches. In each batch the entries of `lane` get the token, and their positions grow by one.
     pub batches: &'a wgpu::Buffer,
     /// Where each batch begins, in bytes, a multiple of 256; at most 16.
     pub batch_offsets: Vec<u64>,
+    /// Which entries of the batches are fed.
+    pub lane: u32,
     /// How many steps' reports are kept: as many as may be in flight.
     pub slots: u32,
 }
@@ -58,7 +60,6 @@ pub struct Mixer {
     tokens: TokenRules,
     /// What is on the GPU of `tokens`; nothing until something was said.
     scores: Vec<f32>,
-    prompt: Vec<u32>,
     ends: Vec<u32>,
     dispatches: Dispatches,
     order: Vec<At>,
@@ -113,10 +114,10 @@ impl Mixer {
             candidates: plan.candidates,
             slots: plan.slots,
             batch_at: plan.batch_offsets.iter().map(|offset| (offset / 16) as u32).collect(),
+            lane: plan.lane,
             groups: 1,
             finish_lanes: 64,
-            prompt: plan.prompt.len() as u32,
-            room: plan.prompt.len() as u32 + plan.steps,
+            room: plan.room,
         }
         .spread(spread);
         let buffers = MixBuffers::new(gpu, &shape)?;
@@ -149,7 +150,6 @@ impl Mixer {
             sampling: *plan.sampling,
             tokens: TokenRules::default(),
             scores: Vec::new(),
-            prompt: plan.prompt.to_vec(),
             ends: plan.ends.to_vec(),
             dispatches,
             order: Vec::new(),
@@ -160,7 +160,7 @@ impl Mixer {
         for Schedule { term, points } in &mixer.rule.schedules {
             mixer.buffers.set_schedule(gpu, *term, points);
         }
-        mixer.buffers.set_past(gpu, &mixer.shape, &mixer.prompt, &mixer.ends);
+        mixer.restart(gpu, plan.prompt, &[]);
         mixer.set_tokens(gpu, plan.tokens)?;
         Ok(mixer)
     }
@@ -241,10 +241,16 @@ impl Mixer {
         Ok(())
     }
 
-    /// Begins anew after the prompt: the next step is step 0, and with the same seed makes the same noise.
-    pub fn restart(&self, gpu: &Gpu) {
-        self.buffers.set_past(gpu, &self.shape, &self.prompt, &self.ends);
-        self.buffers.set_step(gpu, 0);
+    /// Goes on after a prompt and what was `said`: the next step has the number of tokens said, and with the same seed makes the
+    /// same noise as it ever did.
+    pub fn restart(&self, gpu: &Gpu, prompt: &[u32], said: &[u32]) {
+        self.buffers.set_past(gpu, &self.shape, prompt, said, &self.ends);
+        self.buffers.set_step(gpu, said.len() as u32);
+    }
+
+    /// Ids that are mixed.
+    pub fn vocab(&self) -> u32 {
+        self.shape.vocab
     }
 
     /// What is mixed now.
@@ -437,8 +443,9 @@ impl MixerPlan<'_> {
         for row in &self.report {
             check_row("the report", *row, self.rows)?;
         }
-        let room = self.prompt.len() as u64 + u64::from(self.steps);
-        plan("tokens of prompt and steps", room, "at most 4194304", room <= 1 << 22)?;
+        let room = self.room;
+        let holds = room <= 1 << 22 && self.prompt.len() <= room as usize;
+        plan("room of the past", room.into(), "at least the prompt, at most 4194304", holds)?;
         self.rule.validate(self.rows, vocab)?;
         self.tokens.validate(vocab)?;
         self.sampling.validate(vocab)

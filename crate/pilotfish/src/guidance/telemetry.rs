@@ -22,7 +22,7 @@ pub struct Candidate {
 /// How one token came about. The mix here is softmax(z): at temperature 1, as the rows are, so that what differs is the work of
 /// guides, scores and penalties and not of the temperature, and before top-k, top-p, min-p and typical-p; what a row filter
 /// or a mask left out has probability 0. A row's log-probs are over the ids that are mixed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Telemetry {
     /// The step, from 0.
     pub step: u32,

@@ -1,5 +1,5 @@
-//! The recorded forward pass of one weight set: activations, key-value cache, and every dispatch from ids to logits, made
-//! once and replayed for each step.
+//! The recorded forward pass of one weight set: activations, and every dispatch from ids to logits, made once and replayed for
+//! each step.
 //!
 //! ```text
 //! embed -> [ norm  qkv  attend(+rope, +KV write)  output  +norm  gate/up  down  + ] x layers -> norm -> logits
@@ -8,6 +8,8 @@
 //! All rows of a weight set go through each dispatch together, so a step reads the weights once however many rows it has.
 
 use super::adapters::{RowAdapters, Site};
+use super::batch::{BatchPlace, BatchToken};
+use super::kv::KvPool;
 use super::weights::{GateUp, Layer, Projection, Weights};
 use crate::arch::{self, ModelSpec};
 use crate::gpu::{Binding, Dispatch, Gpu, GpuError, StepShape, Usage, record};
@@ -16,53 +18,31 @@ use crate::ops::attend_combine::Combine;
 use crate::ops::attend_prefill::Prefill;
 use crate::ops::embed::Embed;
 use crate::ops::glu::Glu;
-use crate::ops::linear::{Activation, Epilogue, Linear, MatvecShape, Tokens};
+use crate::ops::linear::{Activation, Epilogue, Linear, MAX_VECTORS, MatvecShape, Tokens};
 use crate::ops::lora_down::Down;
 use crate::ops::lora_up::Delta;
 use crate::ops::norm::Norm;
 use crate::ops::rope::{Rope, turns};
 use crate::ops::stride;
 
-/// Bytes of one token's entry in a batch buffer, and of its header.
-pub const BATCH_ENTRY: u64 = 16;
-
-/// One token of a batch, as the kernels read it.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct BatchToken {
-    /// Token id.
-    pub id: u32,
-    /// Row of the key-value cache.
-    pub row: u32,
-    /// Position in that row.
-    pub position: u32,
-    /// Zero.
-    pub pad: u32,
-}
-
-/// A batch as the kernels read it: the header, then the tokens.
-pub fn batch_words(tokens: &[BatchToken]) -> Vec<BatchToken> {
-    let n = tokens.len() as u32;
-    let header = BatchToken { id: n, row: 0, position: 0, pad: 0 };
-    std::iter::once(header).chain(tokens.iter().copied()).collect()
-}
-
 /// How large the parts of a [`Forward`] are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
-    /// Rows: streams of positions, each with a cache of its own (at most 8).
+    /// Rows: streams of positions.
     pub rows: u32,
-    /// Positions a row's cache holds.
+    /// Positions of a row, at most.
     pub context: u32,
     /// Tokens of a prefill batch.
     pub chunk: u32,
+    /// Slots of the key-value cache, for all rows.
+    pub slots: u32,
 }
 
 impl Sizes {
-    /// Bytes of the key-value caches of a model of this shape.
+    /// Bytes of the key-value cache of a model of this shape.
     pub fn kv_bytes(&self, spec: &ModelSpec) -> u64 {
         let position = u64::from(spec.n_kv_heads) * u64::from(spec.head_dim) * 4;
-        spec.layers.len() as u64 * u64::from(self.rows) * u64::from(self.context) * position
+        spec.layers.len() as u64 * u64::from(self.slots) * position
     }
 
     /// Bytes of the activations of a model of this shape.
@@ -99,6 +79,7 @@ pub(super) fn heads(spec: &ModelSpec, layer: &arch::Layer, sizes: &Sizes) -> Hea
         n_kv_heads: spec.n_kv_heads,
         head_dim: spec.head_dim,
         context: sizes.context,
+        slots: sizes.slots,
         scale: spec.attention_scale,
         soft_cap: spec.attention_softcap,
         window: layer.window,
@@ -125,8 +106,8 @@ pub struct Logits<'a> {
 /// One weight set's buffers and dispatches.
 #[derive(Debug)]
 pub struct Forward {
-    /// The prefill batch, written by the CPU.
-    pub prefill_batch: wgpu::Buffer,
+    batches: wgpu::Buffer,
+    place: BatchPlace,
     /// One token per row to its logits.
     pub decode: Vec<Dispatch>,
     /// A chunk of tokens into the caches; no logits.
@@ -144,10 +125,14 @@ pub struct ForwardPlan<'a> {
     pub weights: &'a Weights,
     /// What rows add to them.
     pub adapters: Option<&'a RowAdapters>,
-    /// Rows, context, chunk.
+    /// Rows, context, chunk, slots.
     pub sizes: Sizes,
-    /// The decode batch of this weight set: buffer and byte range.
-    pub decode_batch: Binding<'a>,
+    /// Keys and values: `sizes.slots` of them.
+    pub pool: &'a KvPool,
+    /// The buffer of batches.
+    pub batches: &'a wgpu::Buffer,
+    /// Where in it this weight set's are.
+    pub place: BatchPlace,
     /// Where decoding puts logits.
     pub logits: Logits<'a>,
     /// Where scoring puts logits, `[chunk, stride]`, if it is wanted.
@@ -168,10 +153,8 @@ impl Forward {
     /// Allocates and records.
     pub fn new(gpu: &Gpu, plan: &ForwardPlan<'_>) -> Result<Self, GpuError> {
         let buffers = Buffers::new(gpu, plan)?;
-        let prefill_batch =
-            gpu.buffer("prefill batch", BATCH_ENTRY * (1 + u64::from(plan.sizes.chunk)), Usage::Storage)?;
         let recorder = Recorder { gpu, plan, buffers: &buffers };
-        let whole = Binding::whole(0, &prefill_batch);
+        let whole = plan.place.prefill(plan.batches);
         let chunk = Tokens::Chunk(whole);
         let prefill = recorder.body(Phase::Prefill, whole, chunk)?;
         let score = match plan.score_logits {
@@ -182,10 +165,12 @@ impl Forward {
                 score
             }
         };
-        let rows = Tokens::Rows(plan.sizes.rows);
-        let mut decode = recorder.body(Phase::Decode, plan.decode_batch, rows)?;
+        let batch = plan.place.decode(plan.batches);
+        // A matrix-vector kernel multiplies a few rows in one read of the weights; for more there is the one of prefills.
+        let rows = if plan.sizes.rows <= MAX_VECTORS { Tokens::Rows(plan.sizes.rows) } else { Tokens::Chunk(batch) };
+        let mut decode = recorder.body(Phase::Decode, batch, rows)?;
         decode.extend(recorder.head(rows, plan.logits)?);
-        Ok(Self { prefill_batch, decode, prefill, score })
+        Ok(Self { batches: plan.batches.clone(), place: plan.place, decode, prefill, score })
     }
 }
 
@@ -195,7 +180,7 @@ enum Phase {
     Decode,
 }
 
-/// Activations, `[tokens, stride(width)]` in f32, and the caches.
+/// Activations, `[tokens, stride(width)]` in f32.
 struct Buffers {
     /// The residual stream.
     x: wgpu::Buffer,
@@ -217,8 +202,6 @@ struct Buffers {
     gate_up: wgpu::Buffer,
     /// An adapter's few dimensions, `[tokens, groups of four]`.
     low_rank: wgpu::Buffer,
-    /// Keys and values of each layer.
-    cache: Vec<(wgpu::Buffer, wgpu::Buffer)>,
     /// What each kind of rotation turns by.
     turns: Vec<(arch::Rope, wgpu::Buffer)>,
 }
@@ -233,17 +216,10 @@ impl Buffers {
         let unfused = split || (0..spec.layers.len()).any(|layer| plan.gates_apart(layer));
         let groups = plan.adapters.map_or(0, RowAdapters::groups);
         let heads = spec.layers.first().map(|layer| heads(spec, layer, sizes));
-        let cache_bytes = heads.map_or(0, |heads| heads.cache_bytes(sizes.rows));
         let partials = heads.map_or(0, |heads| heads.partials_bytes(sizes.rows));
         let turns = |(rope, frequencies): &(arch::Rope, Vec<f32>)| {
             let table = turns(frequencies, rope.magnitude(), sizes.context);
             Ok((*rope, gpu.storage_of("rotation", &table)?))
-        };
-        let cache = |_| {
-            Ok((
-                gpu.buffer("key cache", cache_bytes, Usage::Storage)?,
-                gpu.buffer("value cache", cache_bytes, Usage::Storage)?,
-            ))
         };
         Ok(Self {
             x: activation("residual stream", spec.hidden)?,
@@ -256,7 +232,6 @@ impl Buffers {
             ffn: activation("feed forward", spec.ffn)?,
             gate_up: activation("gate and up", if unfused { 2 * spec.ffn } else { 0 })?,
             low_rank: gpu.buffer("adapter's few dimensions", 16 * u64::from(groups) * tokens, Usage::Storage)?,
-            cache: (0..spec.layers.len()).map(cache).collect::<Result<_, GpuError>>()?,
             turns: weights.frequencies.iter().map(turns).collect::<Result<_, GpuError>>()?,
         })
     }
@@ -274,7 +249,7 @@ impl Forward {
     }
 
     fn submit(&self, gpu: &Gpu, dispatches: &[Dispatch], tokens: &[BatchToken]) {
-        gpu.write(&self.prefill_batch, 0, &batch_words(tokens));
+        self.place.write_prefill(gpu, &self.batches, tokens);
         let n = tokens.len() as u32;
         let shape = StepShape { tokens: n, splits: 1 };
         let mut encoder = gpu.encoder();
@@ -390,13 +365,13 @@ impl Recorder<'_> {
         steps: &mut Vec<Dispatch>,
     ) -> Result<(), GpuError> {
         let spec = self.plan.spec;
-        let Buffers { h, y, q, qkv, attention, partials, cache, turns, .. } = self.buffers;
+        let Buffers { h, y, q, qkv, attention, partials, turns, .. } = self.buffers;
         let delta = self.adapt(at, Site::Qkv, h, batch, steps)?;
         steps.extend(self.project(&layer.qkv, h, (qkv, stride(qkv_width(spec)), 0), tokens, delta)?);
         let layer_spec = &spec.layers[at];
         let heads = heads(spec, layer_spec, &self.plan.sizes);
         let variant = Variant::of(self.gpu);
-        let (k_cache, v_cache) = &cache[at];
+        let (k_cache, v_cache) = &self.plan.pool.layers[at];
         let turns =
             turns.iter().find(|(rope, _)| *rope == layer_spec.rope).map_or(self.gpu.nothing(), |(_, turns)| turns);
         let qk_gain = layer.qk_norm.as_ref();

@@ -1,14 +1,18 @@
 //! Weight sets, key-value caches, and the recorded forward pass.
 
 mod adapters;
+mod batch;
 mod forward;
+mod kv;
 mod merge;
 mod source;
 pub mod twin;
 mod weights;
 
 pub use adapters::{RowAdapter, RowAdapters};
-pub use forward::{BATCH_ENTRY, BatchToken, Forward, ForwardPlan, Logits, Sizes, batch_words};
+pub use batch::{BatchPlace, BatchToken};
+pub use forward::{Forward, ForwardPlan, Logits, Sizes};
+pub use kv::{KvPool, RowSlots};
 pub use merge::merge;
 pub use source::{ByteSource, SourceError};
 pub use weights::{GateUp, Layer, LoadProgress, Projection, Weights};

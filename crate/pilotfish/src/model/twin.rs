@@ -42,7 +42,8 @@ impl CpuModel {
     /// The logits after each of `ids`, `[ids.len(), n_vocab]`.
     pub fn logits(&self, ids: &[u32], cache: Cache) -> Vec<Vec<f32>> {
         let spec = &self.spec;
-        let sizes = Sizes { rows: 1, context: ids.len() as u32, chunk: 1 };
+        let context = ids.len() as u32;
+        let sizes = Sizes { rows: 1, context, chunk: 1, slots: context };
         let kv = ids.len() * (spec.n_kv_heads * spec.head_dim) as usize;
         let mut caches = vec![(vec![0.0; kv], vec![0.0; kv]); spec.layers.len()];
         let hidden = spec.hidden as usize;

@@ -45,7 +45,8 @@ impl Variant {
 /// The attention heads of a layer.
 ///
 /// A token's projections are one row of `[tokens, stride((n_heads + 2 n_kv_heads) head_dim)]`: query heads, key heads, value
-/// heads. Each of the two caches is `[rows, n_kv_heads, context, head_dim]` in f16, two values to a `u32`.
+/// heads. Each of the two caches is `[n_kv_heads, slots, head_dim]` in f16, two values to a `u32`; a slot is one position of one row,
+/// or of several rows that share it. The batch says which slot a position has.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heads {
     /// Query heads: a multiple of `n_kv_heads`.
@@ -54,8 +55,10 @@ pub struct Heads {
     pub n_kv_heads: u32,
     /// Values in a head: a multiple of 4, at most 256.
     pub head_dim: u32,
-    /// Positions in a row of the cache.
+    /// Positions of a row, at most.
     pub context: u32,
+    /// Slots of the cache, for all rows.
+    pub slots: u32,
     /// What scores are multiplied by, usually `1 / sqrt(head_dim)`.
     pub scale: f32,
     /// Scores become `cap * tanh(score / cap)`.
@@ -83,7 +86,8 @@ pub(super) struct Params {
     scale: f32,
     soft_cap: f32,
     eps: f32,
-    pad: [u32; 3],
+    slots: u32,
+    pad: [u32; 2],
 }
 
 impl Heads {
@@ -112,8 +116,8 @@ impl Heads {
     }
 
     /// Bytes of one of a layer's two caches.
-    pub fn cache_bytes(&self, rows: u32) -> u64 {
-        u64::from(rows) * u64::from(self.n_kv_heads) * u64::from(self.context) * u64::from(self.head_dim) * 2
+    pub fn cache_bytes(&self) -> u64 {
+        u64::from(self.n_kv_heads) * u64::from(self.slots) * u64::from(self.head_dim) * 2
     }
 
     /// Bytes of what the splits of a decoding step leave for [`super::attend_combine`].
@@ -132,7 +136,8 @@ impl Heads {
             scale: self.scale,
             soft_cap: self.soft_cap.unwrap_or(0.0),
             eps: self.qk_norm.unwrap_or(0.0),
-            pad: [0; 3],
+            slots: self.slots,
+            pad: [0; 2],
         }
     }
 
@@ -171,7 +176,7 @@ pub struct Attend<'a> {
     pub heads: Heads,
     /// [`Variant::of`] the GPU, unless a test wants the other.
     pub variant: Variant,
-    /// The batch: a header, then `(id, row, pos, 0)` of each token. Its `at` is not looked at.
+    /// The batch and the table of slots, see `shared/heads.wgsl`. Its `at` is not looked at.
     pub batch: Binding<'a>,
     /// Projections, see [`Heads`].
     pub qkv: &'a wgpu::Buffer,

@@ -75,10 +75,13 @@ pub enum Epilogue {
     Glu(Activation),
 }
 
+/// The most tokens that a matrix-vector kernel takes: what it multiplies in one read of the weights.
+pub const MAX_VECTORS: u32 = 8;
+
 /// Which tokens a layer runs over.
 #[derive(Debug, Clone, Copy)]
 pub enum Tokens<'a> {
-    /// So many, 1 to 8, always: decoding, one for each row of the batch.
+    /// So many, 1 to [`MAX_VECTORS`], always: decoding, one for each row of the batch.
     Rows(u32),
     /// The tokens of a prefill chunk, as many as the header of `batch` says. The binding's `at` is not looked at.
     Chunk(Binding<'a>),

@@ -64,12 +64,12 @@ pub struct MixShape {
     pub slots: u32,
     /// Where each decode batch begins in the batches' buffer, in units of 16 bytes.
     pub batch_at: Vec<u32>,
+    /// The entries of those batches that are fed: those with this number.
+    pub lane: u32,
     /// Workgroups that share the vocabulary.
     pub groups: u32,
     /// Invocations of `finish`, which is one workgroup.
     pub finish_lanes: u32,
-    /// Tokens of the base's prompt in the past.
-    pub prompt: u32,
     /// Tokens that the past holds: the prompt, and the steps that are counted.
     pub room: u32,
 }
@@ -146,7 +146,7 @@ impl MixShape {
             lanes: LANES,
             n_terms: self.terms.len() as u32,
             n_reported: self.reported.len() as u32,
-            prompt: self.prompt,
+            lane: self.lane,
             room: self.room,
             terms: list(&self.terms),
             reported: list(&self.reported),
@@ -172,7 +172,7 @@ struct Params {
     lanes: u32,
     n_terms: u32,
     n_reported: u32,
-    prompt: u32,
+    lane: u32,
     room: u32,
     terms: [u32; MOST],
     reported: [u32; MOST],
@@ -295,15 +295,16 @@ impl MixBuffers {
         gpu.write(&self.past, 4 * u64::from(PAST_HEADER + first), scores);
     }
 
-    /// Puts the prompt into the past, forgets what was counted, and marks the ends.
-    pub fn set_past(&self, gpu: &Gpu, shape: &MixShape, prompt: &[u32], ends: &[u32]) {
+    /// Puts a prompt and what was said after it into the past, forgets what was counted, and marks the ends. What goes beyond
+    /// the past's room is left out.
+    pub fn set_past(&self, gpu: &Gpu, shape: &MixShape, prompt: &[u32], said: &[u32], ends: &[u32]) {
         let vocab = shape.vocab;
         let mut words = vec![0; 2 * vocab as usize];
         for end in ends.iter().filter(|end| **end < vocab) {
             words[(vocab + end) as usize] = ENDS;
         }
-        words.extend_from_slice(prompt);
-        gpu.write(&self.past, 0, &[0u32; PAST_HEADER as usize]);
+        words.extend(prompt.iter().chain(said).take(shape.room as usize));
+        gpu.write(&self.past, 0, &[0, 0, prompt.len() as u32, 0]);
         gpu.write(&self.past, 4 * u64::from(PAST_HEADER + vocab), &words);
     }
 
@@ -462,9 +463,9 @@ pub(crate) mod lab {
                 candidates: 0,
                 slots: 1,
                 batch_at: Vec::new(),
+                lane: 0,
                 groups: 1,
                 finish_lanes: 64,
-                prompt: 0,
                 room: 0,
             }
             .spread(Spread::Wide);
@@ -479,10 +480,9 @@ pub(crate) mod lab {
 
         /// The same after `ids` were said, the first `prompt` of them as the prompt.
         pub(crate) fn with_past(mut self, gpu: &Gpu, ids: &[u32], prompt: usize) -> Result<Self, GpuError> {
-            self.shape.prompt = prompt as u32;
             self.shape.room = ids.len() as u32;
             self.buffers = MixBuffers::new(gpu, &self.shape)?;
-            self.buffers.set_past(gpu, &self.shape, ids, &[]);
+            self.buffers.set_past(gpu, &self.shape, &ids[..prompt], &ids[prompt..], &[]);
             self.buffers.set_step(gpu, (ids.len() - prompt) as u32);
             Ok(self)
         }

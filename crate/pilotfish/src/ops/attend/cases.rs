@@ -14,6 +14,7 @@ const PLAIN: Heads = Heads {
     n_kv_heads: 1,
     head_dim: 64,
     context: 40,
+    slots: 0,
     scale: 0.125,
     soft_cap: None,
     window: None,
@@ -107,6 +108,7 @@ fn decode(name: String, heads: Heads, variant: Variant, tokens: Tokens, splits: 
         let tokens = tokens.clone();
         Box::pin(async move {
             let bench = Bench::new(gpu, heads, &tokens)?;
+            let heads = bench.heads;
             let step = Attend {
                 heads,
                 variant,
@@ -131,6 +133,7 @@ fn prefill(name: String, heads: Heads, variant: Variant, tokens: Tokens) -> Case
         let tokens = tokens.clone();
         Box::pin(async move {
             let bench = Bench::new(gpu, heads, &tokens)?;
+            let heads = bench.heads;
             let batch = Binding::whole(0, &bench.batch);
             let (k_cache, v_cache, out) = (&bench.k.1, &bench.v.1, &bench.out);
             let qk_gain = heads.qk_norm.map(|_| &bench.qk_gain.1);
@@ -146,6 +149,8 @@ fn prefill(name: String, heads: Heads, variant: Variant, tokens: Tokens) -> Case
 /// What a case computes on, as the CPU's numbers and the GPU's buffers.
 struct Bench {
     heads: Heads,
+    /// `[rows, context]`.
+    slots: Vec<u32>,
     inv_freq: Vec<f32>,
     batch: wgpu::Buffer,
     turns: wgpu::Buffer,
@@ -179,19 +184,25 @@ impl Bench {
         }
         // What is not yet written is not zero either: reading it shows.
         let rows = tokens.iter().map(|(row, _)| row + 1).max().unwrap_or(1);
-        let cached = heads.cache_bytes(rows) as usize / 2;
+        // Some slots are nobody's, and neighbours' are far from each other.
+        let held = rows * heads.context;
+        let heads = Heads { slots: held + 3, ..heads };
+        let slots: Vec<u32> = (0..held).map(|at| (at * 7919 + 1) % (held + 3)).collect();
+        let cached = heads.cache_bytes() as usize / 2;
         let caches = [(); 2].map(|()| numbers.floats(cached).into_iter().map(through_f16).collect::<Vec<f32>>());
         let packed =
             |values: &[f32]| -> Vec<u16> { values.iter().map(|value| half::f16::from_f32(*value).to_bits()).collect() };
         let inv_freq: Vec<f32> =
             (0..heads.rope_dims / 2).map(|i| 10_000f32.powf(-2.0 * i as f32 / heads.rope_dims as f32)).collect();
-        let mut batch = vec![[tokens.len() as u32, tokens.len() as u32, 0, 0]];
+        let mut batch = vec![[tokens.len() as u32, 1 + tokens.len() as u32, 0, 0]];
         batch.extend(tokens.iter().map(|(row, pos)| [7, *row, *pos, 0]));
+        batch.extend(slots.chunks(4).map(|four| [0, 1, 2, 3].map(|at| four.get(at).copied().unwrap_or_default())));
         let turns = turns(&inv_freq, MSCALE, heads.context);
         let [k, v] = caches;
         let out = tokens.len() * stride(heads.out_len()) as usize;
         Ok(Self {
             heads,
+            slots,
             batch: gpu.storage_of("batch", &batch)?,
             turns: gpu.storage_of("turns", &turns)?,
             qkv: (qkv.clone(), gpu.storage_of("qkv", &qkv)?),
@@ -204,6 +215,24 @@ impl Bench {
                 .storage_of("partials", &vec![f32::NAN; heads.partials_bytes(tokens.len() as u32) as usize / 4])?,
             inv_freq,
         })
+    }
+
+    /// Where in a cache the heads' positions of a row are: kv head by kv head, position by position.
+    fn places(&self, row: u32) -> impl Iterator<Item = usize> {
+        let Heads { n_kv_heads, context, slots, .. } = self.heads;
+        let own = &self.slots[(row * context) as usize..][..context as usize];
+        (0..n_kv_heads).flat_map(move |head| own.iter().map(move |slot| (head * slots + slot) as usize))
+    }
+
+    /// A row's part of a cache, `[n_kv_heads, context, head_dim]`.
+    fn of_row(&self, cache: &[f32], row: u32) -> Vec<f32> {
+        let dim = self.heads.head_dim as usize;
+        self.places(row).flat_map(|at| &cache[at * dim..][..dim]).copied().collect()
+    }
+
+    fn put_row(&self, cache: &mut [f32], row: u32, own: &[f32]) {
+        let dim = self.heads.head_dim as usize;
+        self.places(row).zip(own.chunks_exact(dim)).for_each(|(at, own)| cache[at * dim..][..dim].copy_from_slice(own));
     }
 
     /// Runs the kernels and the twins: the caches and what attention gives.
@@ -221,20 +250,21 @@ impl Bench {
         let heads = &self.heads;
         let (width, out_width) = (stride(heads.qkv_len()) as usize, stride(heads.out_len()) as usize);
         let out_len = heads.out_len() as usize;
-        let row_len = heads.cache_bytes(1) as usize / 2;
         let (mut k, mut v) = (self.k.0.clone(), self.v.0.clone());
         let mut out = vec![0.0; tokens.len() * out_width];
         let mut projections = self.qkv.0.clone();
         for (qkv, (row, pos)) in projections.chunks_mut(width).zip(tokens) {
             let qkv = &mut qkv[..heads.qkv_len() as usize];
-            let cached = *row as usize * row_len..(*row as usize + 1) * row_len;
             let gain = heads.qk_norm.map(|_| &self.qk_gain.0[..]);
             rope(qkv, heads, &self.inv_freq, MSCALE, gain, *pos);
-            store(qkv, heads, *pos, through_f16, &mut k[cached.clone()], &mut v[cached]);
+            let (mut own_k, mut own_v) = (self.of_row(&k, *row), self.of_row(&v, *row));
+            store(qkv, heads, *pos, through_f16, &mut own_k, &mut own_v);
+            self.put_row(&mut k, *row, &own_k);
+            self.put_row(&mut v, *row, &own_v);
         }
         for ((qkv, (row, pos)), out) in projections.chunks(width).zip(tokens).zip(out.chunks_mut(out_width)) {
-            let cached = *row as usize * row_len..(*row as usize + 1) * row_len;
-            attend(&qkv[..out_len], &k[cached.clone()], &v[cached], heads, *pos, &mut out[..out_len]);
+            let (k, v) = (self.of_row(&k, *row), self.of_row(&v, *row));
+            attend(&qkv[..out_len], &k, &v, heads, *pos, &mut out[..out_len]);
         }
         let mut got = gpu.read::<f32>(&self.out, out.len()).await?;
         let mut want = out;

@@ -1,0 +1,160 @@
+//! The rows' places in the key-value cache: which slots hold which tokens, what of it still serves, and what must be computed.
+
+use std::rc::Rc;
+
+use crate::gpu::Gpu;
+use crate::model::{BatchPlace, BatchToken, KvPool, RowSlots};
+use crate::tokenizer::TokenId;
+use crate::{Error, Result};
+
+/// Positions that a row is given ahead of the step that writes the first of them.
+const AHEAD: usize = 32;
+
+/// The rows of a weight set: those of lane 0, then those of lane 1, and so on.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) pool: Rc<KvPool>,
+    rows: Vec<Stream>,
+    /// Rows of a lane.
+    per_lane: usize,
+    /// Positions of a row, at most.
+    context: usize,
+}
+
+/// One row's cache.
+#[derive(Debug, Default)]
+struct Stream {
+    slots: RowSlots,
+    /// What the first slots hold.
+    cached: Vec<TokenId>,
+}
+
+/// What [`Streams::hold`] leaves to do.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    /// To be prefilled, row by row.
+    pub(super) tokens: Vec<BatchToken>,
+    /// The next step's input.
+    pub(super) last: Vec<BatchToken>,
+    /// Positions that need not be computed.
+    pub(super) reused: usize,
+}
+
+impl Streams {
+    pub(super) fn new(pool: Rc<KvPool>, lanes: usize, per_lane: usize, context: u32) -> Self {
+        let rows = (0..lanes * per_lane).map(|_| Stream::default()).collect();
+        Self { pool, rows, per_lane, context: context as usize }
+    }
+
+    /// The same rows, in another session.
+    pub(super) fn fork(&self) -> Self {
+        let share =
+            |row: &Stream| Stream { slots: self.pool.share(&row.slots, row.cached.len()), cached: row.cached.clone() };
+        let rows = self.rows.iter().map(share).collect();
+        Self { pool: Rc::clone(&self.pool), rows, per_lane: self.per_lane, context: self.context }
+    }
+
+    /// Says what a row's cache holds: the steps have written it without the CPU's knowing.
+    pub(super) fn holds(&mut self, row: usize, mut ids: Vec<TokenId>) {
+        ids.truncate(self.rows[row].slots.len());
+        self.rows[row].cached = ids;
+    }
+
+    /// What the caches hold serves no more.
+    pub(super) fn forget(&mut self) {
+        self.rows.iter_mut().for_each(|row| row.cached.clear());
+    }
+
+    /// As [`Streams::forget`], for one row.
+    pub(super) fn forget_row(&mut self, row: usize) {
+        self.rows[row].cached.clear();
+    }
+
+    /// Readies the rows to go on after `wanted` (of each row, at least one token). Whatever any lane has cached of a row, or will
+    /// have after this, all lanes share.
+    pub(super) fn hold(&mut self, wanted: &[Vec<TokenId>]) -> Result<Missing> {
+        let mut missing = Missing::default();
+        let mut new: Vec<Stream> = Vec::new();
+        for (row, ids) in wanted.iter().enumerate() {
+            // The last token is the next step's input; what is there of it already serves nobody.
+            let kept = &ids[..ids.len() - 1];
+            let same_row =
+                |rows: &[Stream]| (row % self.per_lane..rows.len()).step_by(self.per_lane).collect::<Vec<_>>();
+            let found = [&self.rows[..], &new[..]]
+                .into_iter()
+                .flat_map(|rows| same_row(rows).into_iter().map(|at| &rows[at]))
+                .map(|source| (common(&source.cached, kept), source))
+                .max_by_key(|(len, _)| *len);
+            let mut slots = match found {
+                Some((len, source)) => self.pool.share(&source.slots, len),
+                None => RowSlots::new(),
+            };
+            let reused = slots.len();
+            let found = self.pool.extend(&mut slots, kept.len() - reused);
+            new.push(Stream { slots, cached: kept.to_vec() });
+            if !found {
+                new.iter_mut().for_each(|row| self.pool.truncate(&mut row.slots, 0));
+                return Err(self.full());
+            }
+            let token = |position: usize| BatchToken {
+                id: ids[position],
+                row: row as u32,
+                position: position as u32,
+                lane: (row / self.per_lane) as u32,
+            };
+            missing.tokens.extend((reused..kept.len()).map(token));
+            missing.last.push(token(kept.len()));
+            missing.reused += reused;
+        }
+        for (old, new) in self.rows.iter_mut().zip(new) {
+            self.pool.truncate(&mut old.slots, 0);
+            *old = new;
+        }
+        Ok(missing)
+    }
+
+    /// Gives every row slots for the position it writes next, `next(row)`, and some beyond; writes what is new of the table.
+    pub(super) fn reserve(
+        &mut self,
+        gpu: &Gpu,
+        (batches, place): (&wgpu::Buffer, &BatchPlace),
+        next: impl Fn(usize) -> usize,
+    ) -> Result<()> {
+        for row in 0..self.rows.len() {
+            let (slots, next) = (&mut self.rows[row].slots, next(row));
+            let had = slots.len();
+            if next < had || next >= self.context {
+                continue;
+            }
+            // Near the pool's end what is needed must do.
+            let most = (next + AHEAD).min(self.context) - had;
+            if !self.pool.extend(slots, most) && !self.pool.extend(slots, next + 1 - had) {
+                return Err(self.full());
+            }
+            place.write_slots(gpu, batches, row, had, &slots[had..]);
+        }
+        Ok(())
+    }
+
+    /// Writes the whole table.
+    pub(super) fn write(&self, gpu: &Gpu, (batches, place): (&wgpu::Buffer, &BatchPlace)) {
+        for (row, stream) in self.rows.iter().enumerate() {
+            place.write_slots(gpu, batches, row, 0, &stream.slots);
+        }
+    }
+
+    fn full(&self) -> Error {
+        Error::PoolFull { size: self.pool.size(), free: self.pool.free() }
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.rows.iter_mut().for_each(|row| self.pool.truncate(&mut row.slots, 0));
+    }
+}
+
+/// How many tokens two texts begin with in common.
+fn common(a: &[TokenId], b: &[TokenId]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
