@@ -315,3 +315,49 @@ fn adapters_that_cannot_be_used_are_refused() {
     assert_eq!(start(vec![AdapterUse::whole(0); 17]), Err("session.too_many_adapters"));
     assert_eq!(start(vec![AdapterUse::whole(0)]), Ok(()), "the engine goes on");
 }
+
+#[test]
+fn adapters_are_swapped_and_dropped_inside_a_session_and_only_their_rows_are_computed_anew() {
+    let engine = engine();
+    let model = load(&engine, "tiny-llama-q4_1.gguf");
+    let mut second = peft("qkv").fitted(&model.spec).expect("it is for this model");
+    second.fixed.pairs.values_mut().for_each(|pair| pair.b.iter_mut().for_each(|b| *b *= -1.5));
+    let both = [adapter("qkv", &model), Rc::new(second)];
+    let models = Models { adapters: &both[..1], ..Models::only(&model) };
+    let with = |adapter: usize| {
+        let mut options = options(&PROMPT, 12);
+        options.guides = vec![guide("arm", 1.0, vec![AdapterUse::whole(adapter)])];
+        options
+    };
+    let mut session = wait(Session::new(&engine, models, &with(0), |_| true)).expect("it starts");
+    let mut said = Vec::new();
+    while said.len() < 5 {
+        said.push(wait(session.next()).expect("a step").expect("there are more").id);
+    }
+    let foreign = Rc::new(peft("gemma"));
+    let refused =
+        wait(session.set_adapters(Some(0), &[foreign], &[AdapterUse::whole(0)])).expect_err("another model's");
+    assert!(refused.code().starts_with("adapter."), "{}", refused.code());
+    let before = session.cost();
+    wait(session.set_adapters(Some(0), &both, &[AdapterUse::whole(1)])).expect("it fits");
+    let after = session.cost();
+    // The arm's row alone: all it had but the next step's input.
+    let row = PROMPT.len() + said.len() - 1;
+    assert_eq!(((after.prefilled - before.prefilled) as usize, (after.reused - before.reused) as usize), (row, row));
+    let mut rest = Vec::new();
+    while let Some(step) = wait(session.next()).expect("a step") {
+        rest.push(step);
+    }
+    let fresh = SessionOptions { continued: vec![said.clone()], ..with(1) };
+    let models = Models { adapters: &both, ..Models::only(&model) };
+    let expected = run_on(&engine, models, &fresh, |_, _| {});
+    assert_eq!(ids(&rest), ids(&expected));
+    for (found, expected) in rest.iter().zip(&expected) {
+        assert!((found.log_probs.guides[0] - expected.log_probs.guides[0]).abs() < 2e-3);
+    }
+    // None at all: the row is the base's.
+    wait(session.set_adapters(Some(0), &both, &[])).expect("none is fine");
+    wait(session.resume(20)).expect("it goes on");
+    let plain = wait(session.next()).expect("a step").expect("there are more");
+    assert!((plain.log_probs.guides[0] - plain.log_probs.base).abs() < 1e-3);
+}

@@ -78,7 +78,16 @@ fn a_session_refuses_what_it_cannot_do_and_the_engine_goes_on() {
             kind: GuideKind::Context { context: format!("Number {i}."), against: None },
         })
         .collect();
-    assert_eq!(with(&|o| o.guides.clone_from(&many)), "session.too_many_rows");
+    assert_eq!(with(&|o| o.guides.clone_from(&many)), "mix.terms");
+    assert_eq!(with(&|o| o.samples = 33), "session.too_many_rows");
+    assert_eq!(with(&|o| o.samples = 0), "session.too_many_rows");
+    let small_pool = |o: &mut SessionOptions| {
+        o.prompt = Prompt::Ids(vec![1; 9]);
+        o.pool_length = 2;
+    };
+    assert_eq!(with(&small_pool), "session.pool_full");
+    assert_eq!(with(&|o| o.continued = vec![vec![1], vec![2]]), "session.continued");
+    assert_eq!(with(&|o| o.continued = vec![vec![u32::MAX]]), "session.token_id");
     assert_eq!(before, ids(&run(&engine, &model, &[], &text("One"), |_, _| {})), "the engine is as it was");
 }
 

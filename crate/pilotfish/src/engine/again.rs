@@ -65,6 +65,11 @@ impl Session {
     /// and was not given out is dropped, so that the text is the one that an uninterrupted session makes.
     pub async fn resume(&mut self, max_tokens: u32) -> Result<()> {
         self.pause().await?;
+        self.go_on(max_tokens).await
+    }
+
+    /// Goes on after [`Session::pause`] with what was given out.
+    pub(super) async fn go_on(&mut self, max_tokens: u32) -> Result<()> {
         self.options.max_tokens = max_tokens;
         let texts: Vec<Vec<TokenId>> = self.lanes.iter().map(|lane| lane.ids.clone()).collect();
         let ended: Vec<Option<Stop>> = self.lanes.iter().map(|lane| lane.ended).collect();
@@ -103,7 +108,7 @@ impl Session {
             own.ended = of.ended;
         }
         fork.sync(&mut |_| true).await?;
-        self.resume(self.options.max_tokens).await?;
+        self.go_on(self.options.max_tokens).await?;
         Ok(fork)
     }
 

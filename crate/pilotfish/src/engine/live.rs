@@ -126,7 +126,7 @@ impl Session {
             None => self.options.adapters = used.to_vec(),
         }
         self.info.rows = self.rows.rows.iter().map(RowInfo::of).collect();
-        self.resume(self.options.max_tokens).await
+        self.go_on(self.options.max_tokens).await
     }
 
     fn set_adapter(&mut self, guide: Option<usize>, at: usize, change: impl Fn(&mut AdapterUse)) -> Result<()> {

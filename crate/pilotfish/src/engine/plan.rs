@@ -141,7 +141,7 @@ fn lanes(rows: &Rows, options: &SessionOptions) -> Result<usize> {
     if lanes > 1 && options.samples > 1 {
         return Err(Error::MethodSamples { method: options.method.name.name(), samples: options.samples });
     }
-    let lanes = lanes.max(options.samples as usize);
+    let lanes = if lanes > 1 { lanes } else { options.samples as usize };
     if lanes == 0 || own * lanes > MAX_ROWS {
         return Err(Error::TooManyRows { rows: own, samples: lanes, most: MAX_ROWS });
     }

@@ -73,44 +73,49 @@ impl Streams {
     /// Readies the rows to go on after `wanted` (of each row, at least one token). Whatever any lane has cached of a row, or will
     /// have after this, all lanes share.
     pub(super) fn hold(&mut self, wanted: &[Vec<TokenId>]) -> Result<Missing> {
+        // A row's last token is the next step's input; what is there of it already serves nobody.
+        let kept = |row: usize| &wanted[row][..wanted[row].len() - 1];
+        let share = |(len, source): (usize, &Stream)| Stream {
+            slots: self.pool.share(&source.slots, len),
+            cached: source.cached[..len].to_vec(),
+        };
+        let cached =
+            (0..wanted.len()).map(|row| self.longest(&self.rows, row, kept(row)).map(share).unwrap_or_default());
+        let cached: Vec<Stream> = cached.collect();
+        for mut old in std::mem::replace(&mut self.rows, cached) {
+            self.pool.truncate(&mut old.slots, 0);
+        }
         let mut missing = Missing::default();
-        let mut new: Vec<Stream> = Vec::new();
         for (row, ids) in wanted.iter().enumerate() {
-            // The last token is the next step's input; what is there of it already serves nobody.
-            let kept = &ids[..ids.len() - 1];
-            let same_row =
-                |rows: &[Stream]| (row % self.per_lane..rows.len()).step_by(self.per_lane).collect::<Vec<_>>();
-            let found = [&self.rows[..], &new[..]]
-                .into_iter()
-                .flat_map(|rows| same_row(rows).into_iter().map(|at| &rows[at]))
-                .map(|source| (common(&source.cached, kept), source))
-                .max_by_key(|(len, _)| *len);
-            let mut slots = match found {
-                Some((len, source)) => self.pool.share(&source.slots, len),
-                None => RowSlots::new(),
-            };
+            let own = self.rows[row].slots.len();
+            let sooner = self.longest(&self.rows[..row], row, kept(row));
+            if let Some(found) = sooner.filter(|(len, _)| *len > own).map(share) {
+                let mut own = std::mem::replace(&mut self.rows[row], found);
+                self.pool.truncate(&mut own.slots, 0);
+            }
+            let Stream { slots, cached } = &mut self.rows[row];
             let reused = slots.len();
-            let found = self.pool.extend(&mut slots, kept.len() - reused);
-            new.push(Stream { slots, cached: kept.to_vec() });
-            if !found {
-                new.iter_mut().for_each(|row| self.pool.truncate(&mut row.slots, 0));
+            if !self.pool.extend(slots, kept(row).len() - reused) {
                 return Err(self.full());
             }
+            *cached = kept(row).to_vec();
             let token = |position: usize| BatchToken {
                 id: ids[position],
                 row: row as u32,
                 position: position as u32,
                 lane: (row / self.per_lane) as u32,
             };
-            missing.tokens.extend((reused..kept.len()).map(token));
-            missing.last.push(token(kept.len()));
+            missing.tokens.extend((reused..kept(row).len()).map(token));
+            missing.last.push(token(kept(row).len()));
             missing.reused += reused;
         }
-        for (old, new) in self.rows.iter_mut().zip(new) {
-            self.pool.truncate(&mut old.slots, 0);
-            *old = new;
-        }
         Ok(missing)
+    }
+
+    /// Of `rows`, the same row of whichever lane has most of `ids`, and how many tokens that is.
+    fn longest<'a>(&self, rows: &'a [Stream], row: usize, ids: &[TokenId]) -> Option<(usize, &'a Stream)> {
+        let lanes = rows.iter().skip(row % self.per_lane).step_by(self.per_lane);
+        lanes.map(|source| (common(&source.cached, ids), source)).max_by_key(|(len, _)| *len)
     }
 
     /// Gives every row slots for the position it writes next, `next(row)`, and some beyond; writes what is new of the table.

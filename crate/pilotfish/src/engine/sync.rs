@@ -36,6 +36,10 @@ impl Session {
 
     /// Notes what the steps have put into the caches. No step may be in flight.
     pub(super) fn settle(&mut self) {
+        // After a sync that failed no step followed.
+        if self.faulty {
+            return;
+        }
         for set in 0..self.sets.len() {
             for row in 0..self.sets[set].sizes.rows as usize {
                 let mut history = self.history(set, row);
