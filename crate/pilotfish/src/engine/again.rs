@@ -71,13 +71,14 @@ impl Session {
     /// Goes on after [`Session::pause`] with what was given out.
     pub(super) async fn go_on(&mut self, max_tokens: u32) -> Result<()> {
         self.options.max_tokens = max_tokens;
-        let texts: Vec<Vec<TokenId>> = self.lanes.iter().map(|lane| lane.ids.clone()).collect();
+        let texts = self.given();
         let ended: Vec<Option<Stop>> = self.lanes.iter().map(|lane| lane.ended).collect();
         self.go_on_after(&texts)?;
         for (lane, ended) in self.lanes.iter_mut().zip(ended) {
             lane.ended = ended.filter(|stop| matches!(stop, Stop::End | Stop::StopString));
         }
         self.sync(&mut |_| true).await?;
+        self.go_on_searching();
         Ok(())
     }
 
@@ -85,7 +86,7 @@ impl Session {
     /// what it adds from there: [`SessionOptions::pool_length`] must leave room for it, or it fails with [`Error::PoolFull`].
     pub async fn fork(&mut self) -> Result<Self> {
         self.pause().await?;
-        let texts: Vec<Vec<TokenId>> = self.lanes.iter().map(|lane| lane.ids.clone()).collect();
+        let texts = self.given();
         let models = self.models();
         let pools: Vec<Rc<KvPool>> = self.sets.iter().map(|set| Rc::clone(&set.streams.pool)).collect();
         let plan = SessionPlan {
@@ -115,7 +116,7 @@ impl Session {
     /// What a session needs to go on from here: its options with every live change, and the text of each sample. Models and adapters
     /// are named by their place, as always. A new session of these options makes the same text as this one would.
     pub fn save(&self) -> SessionOptions {
-        SessionOptions { continued: self.lanes.iter().map(|lane| lane.ids.clone()).collect(), ..self.options.clone() }
+        SessionOptions { continued: self.given(), ..self.options.clone() }
     }
 
     /// The models, as options name them.

@@ -24,6 +24,7 @@ use crate::guidance::{MixRule, Mixer, MixerPlan, RowFilter, Telemetry, Term};
 use crate::model::{BatchPlace, Forward, ForwardPlan, KvPool, Logits, RowAdapters, Sizes};
 use crate::ops::attend;
 use crate::ops::linear::MatvecShape;
+use crate::tokenizer::TokenId;
 use crate::{Error, Result};
 
 /// The most steps in flight.
@@ -411,6 +412,26 @@ impl Session {
         self.pending.clear();
         if let Some(controller) = &mut self.controller {
             controller.restart(&self.lanes[0].ids);
+        }
+    }
+
+    /// What was given out, by sample. Of a search that is one text, whatever its lanes have tried.
+    pub(super) fn given(&self) -> Vec<Vec<TokenId>> {
+        match self.controller.as_ref().and_then(|controller| controller.given()) {
+            Some(ids) => vec![ids.to_vec()],
+            None => self.lanes.iter().map(|lane| lane.ids.clone()).collect(),
+        }
+    }
+
+    /// Whether something above the step chooses.
+    pub(super) fn searches(&self) -> bool {
+        self.controller.is_some()
+    }
+
+    /// Lets a search go on that ended for its length, or was stopped.
+    pub(super) fn go_on_searching(&mut self) {
+        if let Some(controller) = &mut self.controller {
+            controller.go_on();
         }
     }
 

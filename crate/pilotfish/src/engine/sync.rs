@@ -22,7 +22,9 @@ impl Session {
         }
         let depth = texts.iter().map(Vec::len).max().unwrap_or_default();
         for at in 0..self.lanes.len() {
-            let text = texts.get(at).map(Vec::as_slice).unwrap_or_default();
+            // A search has one text, and starts every lane from there.
+            let of = if self.searches() { 0 } else { at };
+            let text = texts.get(of).map(Vec::as_slice).unwrap_or_default();
             let stops = StopStrings::new(&self.options.stop)?;
             let lane = &mut self.lanes[at];
             lane.text = lane.text.after(text, stops);

@@ -3,6 +3,7 @@
 use super::{Controller, Trial};
 use crate::Result;
 use crate::engine::session::Session;
+use crate::engine::step::Stop;
 use crate::guidance::Telemetry;
 
 /// A whole text.
@@ -49,11 +50,12 @@ impl Controller {
         }
         let Some((reward, text)) = best else { return Ok(()) };
         for telemetry in &text.reports {
-            if !self.ended {
+            if self.ended.is_none() {
                 self.give(session, telemetry, reward);
             }
         }
-        self.ended = true;
+        // Where it was stopped, the text is as long as it got.
+        self.ended = self.ended.or(Some(Stop::Stopped));
         Ok(())
     }
 }

@@ -55,7 +55,7 @@ impl Controller {
         let Some((reward, trial, reports)) = best else { return Ok(()) };
         self.sum += trial.reward;
         for telemetry in &reports {
-            if !self.ended {
+            if self.ended.is_none() {
                 self.give(session, telemetry, reward);
             }
         }

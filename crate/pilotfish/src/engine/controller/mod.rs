@@ -39,7 +39,7 @@ pub(super) struct Controller {
     ahead: Option<Telemetry>,
     /// Chosen and not given out.
     ready: VecDeque<Step>,
-    ended: bool,
+    ended: Option<Stop>,
 }
 
 /// Where rewards come from.
@@ -73,7 +73,7 @@ impl Controller {
             sum: 0.0,
             ahead: None,
             ready: VecDeque::new(),
-            ended: false,
+            ended: None,
         }))
     }
 
@@ -105,7 +105,19 @@ impl Controller {
         self.sum = 0.0;
         self.ahead = None;
         self.ready.clear();
-        self.ended = false;
+        self.ended = None;
+    }
+
+    /// What was given out, once there was a first step.
+    pub(super) fn given(&self) -> Option<&[TokenId]> {
+        self.text.as_ref().map(|_| &self.ids[..])
+    }
+
+    /// Goes on after a stop that is no end.
+    pub(super) fn go_on(&mut self) {
+        self.ended = self.ended.filter(|stop| matches!(stop, Stop::End | Stop::StopString));
+        // The caches may hold something else by now.
+        self.ahead = None;
     }
 
     /// The next chosen token.
@@ -118,7 +130,7 @@ impl Controller {
             let text = &session.lanes[0].text;
             self.text = Some(text.after(&self.ids, super::stop::StopStrings::new(&session.options.stop)?));
         }
-        while self.ready.is_empty() && !self.ended && !session.stopping() && !session.faulty {
+        while self.ready.is_empty() && self.ended.is_none() && !session.stopping() && !session.faulty {
             if self.room(session) == 0 {
                 break;
             }
@@ -209,7 +221,7 @@ impl Controller {
         step.reward = Some(reward as f32);
         step.weights = session.weights_of(telemetry);
         self.ids.push(telemetry.token);
-        self.ended = step.stop.is_some();
+        self.ended = step.stop;
         self.ready.push_back(step);
     }
 
