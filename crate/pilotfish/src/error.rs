@@ -223,6 +223,25 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A classifier among the models that make text.
+    #[error("the model of `{row}` is a classifier of {classes} scores and makes no text: use it as a reward")]
+    Classifier {
+        /// The row.
+        row: String,
+        /// Scores that it gives.
+        classes: u32,
+    },
+    /// A reward model after a prompt of ids.
+    #[error("a reward model reads text, but the prompt is token ids: give it as text or as a conversation")]
+    RewardNeedsText,
+    /// A reward model without a score of that name or number.
+    #[error("the reward is to be {asked}, but the model has {found}: name one of these")]
+    NoClass {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        found: String,
+    },
     /// A scorer's answer is of no use.
     #[error("a scorer gave {scores} rewards for {texts} texts{}; one finite number for each is needed", found.map_or(String::new(), |score| format!(", one of them {score}")))]
     Score {
@@ -285,6 +304,9 @@ impl Error {
             Self::MethodSamples { .. } => "method.samples",
             Self::NoReward { .. } => "method.no_reward",
             Self::RewardGuide { .. } => "method.reward_guide",
+            Self::Classifier { .. } => "session.classifier",
+            Self::NoClass { .. } => "reward.class",
+            Self::RewardNeedsText => "reward.needs_text",
             Self::Score { .. } => "method.score",
             Self::Scorer { .. } => "method.scorer",
             Self::TokenId { .. } => "session.token_id",

@@ -224,10 +224,20 @@ impl<'a> Reader<'a> {
     pub(super) fn model_tensors(&mut self, sizes: &Sizes) -> Result<ModelTensors, ArchError> {
         let (hidden, n_vocab) = (sizes.hidden.into(), sizes.n_vocab.into());
         let token_embd = self.tensor("token_embd.weight", &[hidden, n_vocab])?;
+        let logits = self.opt_tensor("output.weight", &[hidden, n_vocab])?;
+        let classifier = self.opt_tensor("cls.output.weight", &[hidden, 0])?;
+        let classes = classifier.map(|index| self.tensors[index].rows());
+        let output_bias = match classes {
+            Some(classes) => self.opt_tensor("cls.output.bias", &[classes])?,
+            None => None,
+        };
         Ok(ModelTensors {
             token_embd,
             output_norm: self.tensor("output_norm.weight", &[hidden])?,
-            output: self.opt_tensor("output.weight", &[hidden, n_vocab])?.unwrap_or(token_embd),
+            // A classifier's file may still have what gave logits.
+            output: classifier.or(logits).unwrap_or(token_embd),
+            output_bias,
+            classes: classes.map(|classes| classes as u32),
             rope_freqs: None,
         })
     }

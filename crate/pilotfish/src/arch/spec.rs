@@ -136,8 +136,12 @@ pub struct ModelTensors {
     pub token_embd: TensorIndex,
     /// `[hidden]`
     pub output_norm: TensorIndex,
-    /// `[hidden, n_vocab]`; the same as `token_embd` where the two are tied.
+    /// `[hidden, n_vocab]`; the same as `token_embd` where the two are tied. Of a classifier `[hidden, classes]`.
     pub output: TensorIndex,
+    /// `[classes]`
+    pub output_bias: Option<TensorIndex>,
+    /// A classifier or reward model: so many scores of a text, from its last position, in the place of logits.
+    pub classes: Option<u32>,
     /// `[rope.dims / 2]`
     pub rope_freqs: Option<TensorIndex>,
 }

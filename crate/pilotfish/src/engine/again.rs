@@ -11,7 +11,6 @@ use super::session::{Parts, PrefillProgress, Session};
 use super::step::Stop;
 use super::stop::StopStrings;
 use crate::model::KvPool;
-use crate::tokenizer::TokenId;
 use crate::{Error, Result};
 
 impl Session {

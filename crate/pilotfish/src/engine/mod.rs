@@ -31,6 +31,7 @@ mod model;
 mod options;
 mod plan;
 mod prepare;
+mod reward;
 mod rows;
 mod score;
 mod session;
@@ -43,11 +44,11 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-pub use controller::{Scorer, Scoring};
 pub use method::{Method, MethodName};
 pub use model::{Model, ModelInfo, Opened, Prompt, open, read_header};
 pub use options::{AdapterUse, Guide, GuideKind, NamedFilter, Returns, SessionOptions, WhenFull};
 pub use plan::{Cost, RowInfo, SessionInfo, SessionMemory, SessionPlan};
+pub use reward::{RewardHead, Scorer, Scoring};
 pub use rows::{MAX_ROWS, Row, Rows};
 pub use score::{Scores, each_logits, highest, logsumexp, score};
 pub use session::{PrefillProgress, Session};

@@ -117,6 +117,14 @@ impl Model {
         Ok(Self { header, spec, tokenizer, chat, weights })
     }
 
+    /// Refuses a classifier where a language model is needed.
+    pub(super) fn check_language(&self, row: &str) -> Result<()> {
+        match self.spec.model.classes {
+            None => Ok(()),
+            Some(classes) => Err(Error::Classifier { row: row.to_owned(), classes }),
+        }
+    }
+
     /// Ids that are tokens. The embedding may have more rows: some files pad it.
     pub fn vocab(&self) -> u32 {
         self.tokenizer.n_vocab().min(self.spec.n_vocab)
@@ -146,6 +154,14 @@ impl Model {
         }
     }
 
+    /// How a rendered conversation begins: a template writes its own beginning-of-text token where it wants one.
+    pub(super) fn bos_before(&self, text: &str) -> Bos {
+        match self.tokenizer.bos().and_then(|bos| self.tokenizer.token_name(bos)) {
+            Some(bos) if text.starts_with(bos) => Bos::Never,
+            _ => Bos::Auto,
+        }
+    }
+
     /// The ids of `prompt`.
     pub fn encode(&self, prompt: &Prompt) -> Result<Vec<TokenId>> {
         Ok(match prompt {
@@ -153,12 +169,7 @@ impl Model {
             Prompt::Text(text) => self.tokenizer.encode(text, Encode { special: false, bos: Bos::Auto })?,
             Prompt::Chat(messages) => {
                 let text = self.chat.render(messages, true)?;
-                // A template writes its own beginning-of-text token where it wants one.
-                let bos = match self.tokenizer.bos().and_then(|bos| self.tokenizer.token_name(bos)) {
-                    Some(bos) if text.starts_with(bos) => Bos::Never,
-                    _ => Bos::Auto,
-                };
-                self.tokenizer.encode(&text, Encode { special: true, bos })?
+                self.tokenizer.encode(&text, Encode { special: true, bos: self.bos_before(&text) })?
             }
         })
     }

@@ -190,6 +190,7 @@ impl Rows {
     fn row(&mut self, models: Models<'_>, name: String, under: Under<'_>, prompt: &Prompt) -> Result<usize> {
         let Under { model, adapters, owner } = under;
         let weights = models.pick(model);
+        weights.check_language(&name)?;
         let ids = weights.encode(prompt)?;
         if ids.is_empty() {
             return Err(Error::EmptyPrompt { row: name });

@@ -59,6 +59,7 @@ pub async fn each_logits(
     mut progress: impl FnMut(usize, usize) -> bool,
 ) -> Result<()> {
     let Model { spec, weights, .. } = model;
+    model.check_language("base")?;
     let vocab = spec.n_vocab;
     if ids.is_empty() {
         return Err(Error::EmptyPrompt { row: "base".into() });

@@ -8,11 +8,12 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::controller::{Controller, Scorer};
+use super::controller::Controller;
 use super::lane::{Lane, Text};
 use super::model::Model;
 use super::options::{Returns, SessionOptions};
 use super::plan::{Cost, RowInfo, SessionInfo, SessionPlan, mix_rule};
+use super::reward::Scorer;
 use super::rows::Rows;
 use super::step::{Step, Stop};
 use super::stop::StopStrings;

@@ -65,6 +65,11 @@ impl Streams {
         self.rows.iter_mut().for_each(|row| row.cached.clear());
     }
 
+    /// As [`Streams::forget`], but for the first `len` tokens of each row.
+    pub(super) fn keep(&mut self, len: usize) {
+        self.rows.iter_mut().for_each(|row| row.cached.truncate(len));
+    }
+
     /// As [`Streams::forget`], for one row.
     pub(super) fn forget_row(&mut self, row: usize) {
         self.rows[row].cached.clear();
@@ -96,6 +101,8 @@ impl Streams {
             let Stream { slots, cached } = &mut self.rows[row];
             let reused = slots.len();
             if !self.pool.extend(slots, kept(row).len() - reused) {
+                // Rows before this one have slots whose tokens are not computed.
+                self.forget();
                 return Err(self.full());
             }
             *cached = kept(row).to_vec();

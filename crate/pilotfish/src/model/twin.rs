@@ -39,7 +39,7 @@ impl CpuModel {
         Ok(Self { spec, tensors, frequencies })
     }
 
-    /// The logits after each of `ids`, `[ids.len(), n_vocab]`.
+    /// The logits after each of `ids`, `[ids.len(), n_vocab]`; of a classifier its scores.
     pub fn logits(&self, ids: &[u32], cache: Cache) -> Vec<Vec<f32>> {
         let spec = &self.spec;
         let context = ids.len() as u32;
@@ -72,7 +72,11 @@ impl CpuModel {
                 self.add(&mut x, &y, tensors.post_ffn_norm);
             }
             let h = self.normed(&mut x, None, spec.model.output_norm);
-            all.push(self.times(spec.model.output, &h));
+            let mut logits = self.times(spec.model.output, &h);
+            if let Some(bias) = spec.model.output_bias {
+                logits.iter_mut().zip(&self.tensors[bias]).for_each(|(logit, bias)| *logit += bias);
+            }
+            all.push(logits);
         }
         all
     }

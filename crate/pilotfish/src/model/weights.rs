@@ -225,7 +225,8 @@ struct Uploads<'a> {
 impl Uploads<'_> {
     fn allocate(&mut self, spec: &ModelSpec) -> Result<Weights> {
         let embed = self.stack("token_embd", &[(spec.model.token_embd, None)])?;
-        let output = if spec.tied { None } else { Some(self.stack("output", &[(spec.model.output, None)])?) };
+        let output =
+            if spec.tied { None } else { Some(self.stack("output", &[(spec.model.output, spec.model.output_bias)])?) };
         let output_norm = self.gain(spec.model.output_norm)?;
         let layers = spec.layers.iter().map(|layer| self.layer(&layer.tensors)).collect::<Result<_>>()?;
         Ok(Weights {

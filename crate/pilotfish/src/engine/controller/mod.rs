@@ -7,16 +7,14 @@
 mod args;
 mod best_of_n;
 mod cards;
-mod reward;
 mod transfer_q;
 
 use std::collections::VecDeque;
 
-pub use reward::{Scorer, Scoring};
-
 use super::lane::Text;
 use super::method::{Method, MethodName};
 use super::options::SessionOptions;
+use super::reward::Scorer;
 use super::rows::Rows;
 use super::session::Session;
 use super::step::{Step, Stop};
