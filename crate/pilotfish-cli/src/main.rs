@@ -12,6 +12,7 @@ mod guides;
 mod host;
 mod input;
 mod interrupt;
+mod method;
 mod mix;
 mod output;
 mod progress;

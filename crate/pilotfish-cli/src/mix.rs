@@ -8,6 +8,7 @@
 //!   "sampling": { "temperature": 0.8, "top_p": 0.95, "seed": 7, "penalties": { "repetition": 1.1 } },
 //!   "tokens": { "logit_bias": { "42": -1.5 }, "banned": [7], "allowed": null }, "forced": [3, 4], "stop": ["\nUser:"],
 //!   "filter": { "row": "base", "kind": "top_k", "k": 20 }, "normalize": false,
+//!   "method": { "name": "args", "reward": "expert", "candidates": 10, "weight": 1.0 }, "samples": 1, "when_full": "stop",
 //!   "prompt": { "chat": [ { "role": "user", "content": "..." } ] }, "max_tokens": 64 }
 //! ```
 //!
@@ -20,7 +21,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pilotfish::engine::{NamedFilter, Prompt};
+use pilotfish::engine::{Method, NamedFilter, Prompt, WhenFull};
 use pilotfish::guidance::{Sampling, TokenRules};
 use serde::Deserialize;
 
@@ -55,6 +56,12 @@ pub(crate) struct Mix {
     pub(crate) max_tokens: Option<u32>,
     /// Steps submitted ahead.
     pub(crate) in_flight: Option<u32>,
+    /// Texts made at once.
+    pub(crate) samples: Option<u32>,
+    /// How tokens are chosen.
+    pub(crate) method: Method,
+    /// What happens when the context is full.
+    pub(crate) when_full: WhenFull,
 }
 
 /// A guide in a mix file: `context` (and `against`), or `adapters` or `model` or both (and `prompt`).
@@ -92,7 +99,7 @@ impl Mix {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         input::json(
             path,
-            "a mix: guides, sampling, tokens, forced, stop, filter, normalize, prompt, max_tokens, context_length, in_flight",
+            "a mix: guides, sampling, tokens, forced, stop, filter, normalize, prompt, max_tokens, context_length, in_flight, samples, method, when_full",
         )
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pilotfish::engine::{Models, Session, SessionInfo, SessionOptions, Step, Stop};
+use pilotfish::engine::{Cost, Models, Scorer, Session, SessionInfo, SessionOptions, Step, Stop};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -51,8 +51,18 @@ pub(crate) struct Generated {
     pub(crate) rest: String,
     /// What the session took.
     pub(crate) info: SessionInfo,
+    /// What was computed for it.
+    pub(crate) cost: Cost,
     /// How long it took.
     pub(crate) timing: Timing,
+}
+
+impl Generated {
+    /// The text of each sample.
+    pub(crate) fn texts(&self, options: &SessionOptions) -> Vec<String> {
+        let of = |sample| self.steps.iter().filter(move |step| step.sample == sample).map(|step| step.text.as_str());
+        (0..options.samples).map(|sample| of(sample).collect()).collect()
+    }
 }
 
 /// Generates. `on_step` hears of every token when it is made; if it fails, so does this. Ctrl-C stops after the next token.
@@ -61,6 +71,18 @@ pub(crate) async fn generate(
     models: Models<'_>,
     options: &SessionOptions,
     schedule: &Schedule,
+    on_step: impl FnMut(&Step) -> Result<()>,
+) -> Result<Generated> {
+    search(host, models, options, schedule, None, on_step).await
+}
+
+/// As [`generate`], with what rewards a method that names no guide for it.
+pub(crate) async fn search(
+    host: &Host,
+    models: Models<'_>,
+    options: &SessionOptions,
+    schedule: &Schedule,
+    scorer: Option<Box<dyn Scorer>>,
     mut on_step: impl FnMut(&Step) -> Result<()>,
 ) -> Result<Generated> {
     let options = SessionOptions { in_flight: schedule.in_flight(options.in_flight), ..options.clone() };
@@ -77,6 +99,9 @@ pub(crate) async fn generate(
         });
         session.await?
     };
+    if let Some(scorer) = scorer {
+        session.set_scorer(scorer);
+    }
     let info = session.info().clone();
     let mut timing = Timing {
         plan: (prefill_started - started).as_secs_f64(),
@@ -103,5 +128,5 @@ pub(crate) async fn generate(
     timing.tokens = steps.len();
     // Where nothing was in flight when it was stopped, no step says so.
     let stop = steps.last().and_then(|step| step.stop.or(Some(Stop::Stopped)));
-    Ok(Generated { steps, stop, rest: session.rest(), info, timing })
+    Ok(Generated { steps, stop, rest: session.rest(), info, cost: session.cost(), timing })
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use pilotfish::engine::{Prompt, Returns, SessionOptions, SessionPlan, Step, Stop};
+use pilotfish::engine::{Prompt, Returns, SessionOptions, SessionPlan, Step, Stop, WhenFull};
 use pilotfish::guidance::{MixRule, Schedule as Points, Term};
 use serde_json::json;
 
@@ -13,6 +13,7 @@ use crate::error::{CliError, Result};
 use crate::guides::{self, Asked, GuideArgs};
 use crate::host::Host;
 use crate::input::PromptArgs;
+use crate::method::{self, MethodArgs};
 use crate::mix::Mix;
 use crate::output;
 use crate::run::{self, Generated};
@@ -39,6 +40,15 @@ pub(crate) struct GenerateArgs {
     sampling: SamplingArgs,
     #[command(flatten)]
     tokens: TokenArgs,
+    #[command(flatten)]
+    method: MethodArgs,
+    /// Texts to make at once, each with a draw of its own: sample i has the seed plus i.
+    #[arg(long, value_name = "N")]
+    samples: Option<u32>,
+    /// When the context is full: stop, or shift, or shift:KEEP, which drops half of what follows the first KEEP tokens of each row (its
+    /// whole prompt by default) and goes on.
+    #[arg(long, value_name = "HOW", value_parser = method::when_full)]
+    when_full: Option<WhenFull>,
     /// End the text where this appears; it is not printed. Any number of times.
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
@@ -81,6 +91,9 @@ impl GenerateArgs {
             sampling: self.sampling.over(mix.sampling.unwrap_or_default()),
             tokens: self.tokens.over(mix.tokens),
             forced: mix.forced,
+            samples: self.samples.or(mix.samples).unwrap_or(defaults.samples),
+            method: self.method.over(mix.method),
+            when_full: self.when_full.unwrap_or(mix.when_full),
             stop: mix.stop.into_iter().chain(self.stop.iter().cloned()).collect(),
             returns: if self.logits { Returns::Logits } else { Returns::Report },
             normalize: self.normalize || mix.normalize,
@@ -102,6 +115,7 @@ pub(crate) async fn run(args: &GenerateArgs, global: &Global) -> Result<()> {
     }
     options.schedules = weight::schedules(&specs);
     refuse_early(&options, &specs)?;
+    args.method.check(&options.method)?;
     let host = Host::open(global).await?;
     let loaded = guides::load(&host, &args.model, &specs, &adapters).await?;
     options.guides.clone_from(&loaded.guides);
@@ -110,7 +124,8 @@ pub(crate) async fn run(args: &GenerateArgs, global: &Global) -> Result<()> {
     let color = args.color.on() && !global.json;
     let terminal = output::on_terminal();
     let stream = |step: &Step| {
-        if global.json {
+        // Texts that are made at once are printed one after the other.
+        if global.json || options.samples > 1 {
             return Ok(());
         }
         let text = if terminal { output::tame(&step.text) } else { step.text.clone() };
@@ -120,12 +135,19 @@ pub(crate) async fn run(args: &GenerateArgs, global: &Global) -> Result<()> {
         let plan = SessionPlan::new(&host.engine, loaded.models(), &options)?;
         output::diagnostic(&memory(&plan));
     }
-    let made = run::generate(&host, loaded.models(), &options, &schedule, stream).await?;
+    let scorer = args.method.scorer(&host, &options.prompt).await?;
+    let made = run::search(&host, loaded.models(), &options, &schedule, scorer, stream).await?;
     if global.json {
         return output::json(&report(&host, &options, &made));
     }
-    output::text(&made.rest)?;
-    output::text("\n")?;
+    if options.samples > 1 {
+        for (at, text) in made.texts(&options).iter().enumerate() {
+            output::text(&format!("[{at}] {}\n", if terminal { output::tame(text) } else { text.clone() }))?;
+        }
+    } else {
+        output::text(&made.rest)?;
+        output::text("\n")?;
+    }
     if !global.quiet {
         if color {
             output::diagnostic(&color::legend());
@@ -165,9 +187,13 @@ fn memory(plan: &SessionPlan) -> String {
 }
 
 fn report(host: &Host, options: &SessionOptions, made: &Generated) -> serde_json::Value {
+    let first = || made.steps.iter().filter(|step| step.sample == 0);
     json!({
-        "text": made.steps.iter().map(|step| step.text.as_str()).chain([made.rest.as_str()]).collect::<String>(),
-        "ids": made.steps.iter().map(|step| step.id).collect::<Vec<_>>(),
+        "text": first().map(|step| step.text.as_str()).chain([made.rest.as_str()]).collect::<String>(),
+        "texts": if options.samples > 1 { made.texts(options) } else { Vec::new() },
+        "method": options.method,
+        "cost": made.cost,
+        "ids": first().map(|step| step.id).collect::<Vec<_>>(),
         "stop": made.stop,
         "guides": options.guides.iter().map(|guide| guide.name.as_str()).collect::<Vec<_>>(),
         "sampling": options.sampling,
@@ -180,7 +206,7 @@ fn report(host: &Host, options: &SessionOptions, made: &Generated) -> serde_json
 }
 
 fn summary(made: &Generated) -> String {
-    let Generated { info, timing, .. } = made;
+    let Generated { info, timing, cost, .. } = made;
     let why = match made.stop {
         Some(Stop::End) => "the model ended",
         Some(Stop::Length) => "as many as asked for",
@@ -189,9 +215,18 @@ fn summary(made: &Generated) -> String {
         Some(Stop::StopString) => "a stop string came",
         None => "nothing was to be made",
     };
+    // What a search costs is what it computes for each token that it gives out.
+    let search = match made.steps.iter().find_map(|step| step.reward) {
+        None => String::new(),
+        Some(_) => {
+            let per_token = cost.decoded as f64 / timing.tokens.max(1) as f64;
+            let last = made.steps.last().and_then(|step| step.reward).unwrap_or_default();
+            format!("; {} positions computed for each token, reward {last:.2}", rate(per_token))
+        }
+    };
     let speed = |rate_of: Option<f64>| rate_of.map_or(String::new(), |value| format!(" ({} tok/s)", rate(value)));
     format!(
-        "{} tokens{}; first after {}, prompt of {} tokens in {} row{}{}; {} dispatches a step; {why}",
+        "{} tokens{}; first after {}, prompt of {} tokens in {} row{}{}; {} dispatches a step; at most {} of keys and values{}; {why}",
         timing.tokens,
         speed(timing.decode_rate()),
         seconds(timing.first_token),
@@ -200,6 +235,8 @@ fn summary(made: &Generated) -> String {
         if info.rows.len() == 1 { "" } else { "s" },
         speed(timing.prefill_rate()),
         info.dispatches_per_step,
+        bytes(cost.kv_peak),
+        search,
     )
 }
 

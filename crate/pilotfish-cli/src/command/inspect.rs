@@ -107,7 +107,8 @@ pub(crate) async fn run(args: &InspectArgs, global: &Global) -> Result<ExitCode>
 fn memory(args: &InspectArgs, spec: &ModelSpec) -> MemoryReport {
     let memory = spec.memory();
     let context_length = args.context.unwrap_or(spec.context_length).min(spec.context_length);
-    let sizes = Sizes { rows: args.rows, context: context_length, chunk: CHUNK };
+    let slots = args.rows * context_length;
+    let sizes = Sizes { rows: args.rows, context: context_length, chunk: CHUNK, slots };
     MemoryReport {
         weights: memory.weight_bytes,
         kv_per_position: memory.kv_bytes_per_position,

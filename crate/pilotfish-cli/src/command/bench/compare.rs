@@ -73,13 +73,13 @@ pub(super) async fn run(host: &Host, base: &Rc<Model>, options: &SessionOptions,
     Ok(infos.into_iter().enumerate().map(compared).collect())
 }
 
-fn guide(at: usize) -> Guide {
+pub(super) fn guide(at: usize) -> Guide {
     let kind = GuideKind::Adapter { adapters: vec![AdapterUse::whole(at)], relative: false, model: None, prompt: None };
     Guide { name: format!("arm{at}"), weight: 0.1, kind }
 }
 
 /// Small numbers of either sign (a linear congruential generator: nothing depends on their quality).
-fn random(spec: &ModelSpec, seed: u64) -> Adapter {
+pub(super) fn random(spec: &ModelSpec, seed: u64) -> Adapter {
     let mut state = seed;
     let mut numbers = |n: u64| -> Vec<f32> {
         let mut next = || {

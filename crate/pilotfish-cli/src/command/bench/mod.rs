@@ -1,6 +1,7 @@
 //! `bench`: speed and memory, the guided and the unguided run taking turns so that both see the same machine.
 
 mod compare;
+mod methods;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -51,9 +52,12 @@ pub(crate) struct BenchArgs {
     /// Steps submitted ahead of the one being read.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
     in_flight: Option<u32>,
-    /// Compare the base alone with one, two and three adapter guides of rank 8 on q, k and v.
+    /// Compare the base alone with one, two and three adapter guides of rank 8 on q, k and v, and the methods with each other.
     #[arg(long)]
     compare: bool,
+    /// Tokens to make with each method.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    method_tokens: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,6 +89,9 @@ struct Case {
     /// With adapter guides, where that was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     compared: Vec<Compared>,
+    /// Each method, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    methods: Vec<methods::Measured>,
     unguided: Measured,
     #[serde(skip_serializing_if = "Option::is_none")]
     guided: Option<Measured>,
@@ -153,6 +160,7 @@ pub(crate) async fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         if args.compare {
             let plain = SessionOptions { filter: None, schedules: BTreeMap::default(), ..options.clone() };
             case.compared = compare::run(&host, &loaded.base, &plain, args.runs).await?;
+            case.methods = methods::run(&host, &loaded.base, &plain, args.method_tokens, args.runs).await?;
         }
         cases.push(case);
     }
@@ -204,6 +212,7 @@ async fn case(host: &Host, loaded: &Loaded, options: &SessionOptions, prompt_tok
     Ok(Case {
         prompt_tokens,
         compared: Vec::new(),
+        methods: Vec::new(),
         unguided: Measured::of(&without, &unguided_info),
         guided: guided_info.map(|info| Measured::of(&with, &info)),
         guided_over_unguided: Spread::of(without.iter().zip(&with).filter_map(ratio)),
@@ -282,6 +291,7 @@ fn describe(report: &Report) -> Page {
     page.table(&table);
     for case in report.cases.iter().filter(|case| !case.compared.is_empty()) {
         compare::describe(&case.compared, case.prompt_tokens, &mut page);
+        methods::describe(&case.methods, case.prompt_tokens, &mut page);
     }
     page.line(format_args!(
         "median [least..most] of {} runs; ratio: a guided step's time over an unguided one's",
