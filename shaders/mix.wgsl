@@ -6,8 +6,8 @@
 //   per invocation: its best z and id, from which `finish` draws the top candidates
 //
 // logits [rows, stride], past -> work
-// flags: PLAUSIBLE keeps l_filter >= max + ln(alpha); SELECTED keeps what selection 0 keeps (SELECTED_BY_MASS says how it
-// selected); PICK draws here, because no filter on z follows.
+// flags: PLAUSIBLE keeps l_filter >= max + ln(alpha); SELECTED keeps what selection 0 keeps (SELECTED_BY_MASS and
+// SELECTED_BY_DISTANCE say how it selected); PICK draws here, because no filter on z follows.
 // One workgroup does `chunk` ids; each invocation loops over every SIZE-th of them, so one barrier is enough.
 #const SIZE = 64
 #const REPORT = 1
@@ -21,6 +21,7 @@ const PLAUSIBLE = 1u;
 const SELECTED = 2u;
 const SELECTED_BY_MASS = 4u;
 const PICK = 8u;
+const SELECTED_BY_DISTANCE = 16u;
 
 // [REPORT, SIZE] max and sum
 var<workgroup> row_parts: array<vec2<f32>, SIZE * REPORT>;
@@ -79,6 +80,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (params.flags & SELECTED) != 0u {
         lowest_key = selected_key(lane, 0u, (params.flags & SELECTED_BY_MASS) != 0u);
     }
+    let by_distance = (params.flags & SELECTED_BY_DISTANCE) != 0u;
+    var top_of_row = 0.0;
+    var mean = 0.0;
+    if by_distance {
+        top_of_row = max_over_groups(FILTER_MAX);
+        mean = mean_below(true);
+    }
     let step = work[0];
     let edits = controls[EDITS];
     let given = forced(step);
@@ -107,7 +115,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             if is_masked(l) {
                 bad |= 1u << filter_row;
             }
-            kept = kept && is_possible(l) && l >= lowest && sort_key(l) >= lowest_key;
+            var key = sort_key(l);
+            if by_distance {
+                key = typical_key_of(l, top_of_row, 1.0, mean);
+            }
+            kept = kept && is_possible(l) && l >= lowest && key >= lowest_key;
         }
         if kept && edits != 0u {
             z = edited(z, id, edits, step);

@@ -21,7 +21,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var mean = 0.0;
     if typical {
         typical_key = selected_key(lane, TYPICAL, true);
-        mean = mean_below();
+        mean = mean_below(false);
     }
     let top = max_over_groups(Z_MAX);
     let lowest = top + control(MIN_P_DROP);

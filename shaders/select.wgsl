@@ -2,7 +2,7 @@
 //
 // Selection 0 is over the row that filters, 1 (top-k) and 2 (top-p) over z, 3 (typical-p) over z in the order of how far
 // z / T lies from its mean. A mass is exp((x - max) / T) in units of 2^-26.
-// flags: BY_MASS; AFTER_TOP_K restricts selection 2 to what selection 1 kept. If typical-p is on, 1 and 2 are restricted to
+// flags: BY_MASS; BY_DISTANCE takes selection 0 in the order of typicality, too; AFTER_TOP_K restricts selection 2 to what selection 1 kept. If typical-p is on, 1 and 2 are restricted to
 // what selection 3 kept.
 // logits, work -> radix. One workgroup does `chunk` ids.
 #const SIZE = 64
@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     let by_row = selection == 0u;
-    let by_distance = selection == TYPICAL;
+    let by_distance = selection == TYPICAL || (params.flags & BY_DISTANCE) != 0u;
     let after_typical = !by_row && !by_distance && controls[TYPICAL_P] != 0u;
     var typical_key = 0u;
     if after_typical {
@@ -49,7 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     var mean = 0.0;
     if by_distance || after_typical {
-        mean = mean_below();
+        mean = mean_below(by_row);
     }
     let row = controls[FILTER_ROW];
     var top = 0.0;

@@ -15,6 +15,8 @@ const SELECTION_WORDS = 2064u;
 const LIMB = 13u;
 const LIMB_MASK = 0x1fffu;
 const BY_MASS = 1u;
+// Flag of selection 0: in the order of typicality.
+const BY_DISTANCE = 4u;
 const TYPICAL = 3u;
 
 var<workgroup> part_sum: array<vec2<u32>, SIZE>;
@@ -130,19 +132,23 @@ fn selected_key(lane: u32, selection: u32, by_mass: bool) -> u32 {
     return max(key, atomicLoad(&radix[state_of(selection, 0u) + 3u]));
 }
 
-// The mean of (z - max) / T under softmax(z / T). As entropy = log-sum-exp - mean of z / T, it is what typical-p measures from.
-fn mean_below() -> f32 {
-    let top = max_over_groups(Z_MAX);
-    let inv_t = control(INV_TEMPERATURE);
+// The mean of (x - max) / T under softmax(x / T): of z, or of the filter's row, where T is 1. As entropy = log-sum-exp - mean of
+// x / T, it is what typical-p measures from.
+fn mean_below(by_row: bool) -> f32 {
+    let max_at = select(Z_MAX, FILTER_MAX, by_row);
+    let sum_at = select(Z_HEAT, FILTER_SUM, by_row);
+    let spread_at = select(Z_SPREAD, FILTER_SPREAD, by_row);
+    let inv_t = select(control(INV_TEMPERATURE), 1.0, by_row);
+    let top = max_over_groups(max_at);
     var sum = 0.0;
     var spread = 0.0;
     for (var g = 0u; g < params.groups; g++) {
         let record = record_of(g);
-        let m = work_float(record + Z_MAX);
+        let m = work_float(record + max_at);
         let factor = rescale(m, top, inv_t);
         if factor > 0.0 {
-            sum += factor * work_float(record + Z_HEAT);
-            spread += factor * (work_float(record + Z_SPREAD) + (m - top) * inv_t * work_float(record + Z_HEAT));
+            sum += factor * work_float(record + sum_at);
+            spread += factor * (work_float(record + spread_at) + (m - top) * inv_t * work_float(record + sum_at));
         }
     }
     return spread / max(sum, 1.0e-30);

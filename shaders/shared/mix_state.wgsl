@@ -73,7 +73,9 @@ const BAD_ROWS = 6u;         // bit r: row r has a NaN or +inf
 const FILTER_MAX = 7u;       // max of the filter's row
 const Z_HEAT = 8u;           // of e = exp((z - max) / T)
 const Z_SPREAD = 9u;         // of e * (z - max) / T
-const ROWS = 10u;
+const FILTER_SUM = 10u;      // of e = exp(l - max) over the filter's row
+const FILTER_SPREAD = 11u;   // of e * (l - max)
+const ROWS = 12u;
 
 // A token that is left out. Infinities are not used: WGSL lets a compiler assume there are none.
 const MASKED = -3.0e38;

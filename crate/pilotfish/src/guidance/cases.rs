@@ -250,6 +250,7 @@ pub(crate) fn cases() -> Vec<Case> {
         FilterKind::TopK { k: 1 },
         FilterKind::TopK { k: 20 },
         FilterKind::TopP { p: 0.9 },
+        FilterKind::TypicalP { p: 0.6 },
     ];
     for kind in [Kind::Random, Kind::Ties, Kind::Holes] {
         for filter in filters {

@@ -70,10 +70,12 @@ pub struct Mixer {
 struct Dispatches {
     prepare: Dispatch,
     row_max: Dispatch,
+    row_spread: Dispatch,
     row_count: [Dispatch; 4],
     row_mass: [Dispatch; 4],
+    row_typical: [Dispatch; 4],
     /// For each way a row keeps tokens, without and with drawing.
-    mix: [[Dispatch; 2]; 4],
+    mix: [[Dispatch; 2]; 5],
     top_k: [Dispatch; 4],
     top_p: [Dispatch; 4],
     top_p_after_top_k: [Dispatch; 4],
@@ -88,14 +90,20 @@ struct Dispatches {
 enum At {
     Prepare,
     RowMax,
+    RowSpread,
     Select(Selection, usize),
     Mix { keep: usize, pick: usize },
     Pick(usize),
     Finish,
 }
 
-const KEEPS: [RowKeep; 4] =
-    [RowKeep::All, RowKeep::Plausible, RowKeep::Selected(Selection::RowCount), RowKeep::Selected(Selection::RowMass)];
+const KEEPS: [RowKeep; 5] = [
+    RowKeep::All,
+    RowKeep::Plausible,
+    RowKeep::Selected(Selection::RowCount),
+    RowKeep::Selected(Selection::RowMass),
+    RowKeep::Selected(Selection::RowTypical),
+];
 
 impl Mixer {
     /// Checks the plan, makes buffers and dispatches, and writes the settings. The next step is step 0.
@@ -127,10 +135,12 @@ impl Mixer {
         };
         let dispatches = Dispatches {
             prepare: prepare(gpu, &mixing)?,
-            row_max: row_max(gpu, &mixing)?,
+            row_max: row_max(gpu, &mixing, false)?,
+            row_spread: row_max(gpu, &mixing, true)?,
             row_count: select(gpu, &mixing, Selection::RowCount)?,
             row_mass: select(gpu, &mixing, Selection::RowMass)?,
-            mix: [mix(KEEPS[0])?, mix(KEEPS[1])?, mix(KEEPS[2])?, mix(KEEPS[3])?],
+            row_typical: select(gpu, &mixing, Selection::RowTypical)?,
+            mix: [mix(KEEPS[0])?, mix(KEEPS[1])?, mix(KEEPS[2])?, mix(KEEPS[3])?, mix(KEEPS[4])?],
             top_k: select(gpu, &mixing, Selection::TopK)?,
             top_p: select(gpu, &mixing, Selection::TopP)?,
             top_p_after_top_k: select(gpu, &mixing, Selection::TopPAfterTopK)?,
@@ -339,7 +349,7 @@ impl Mixer {
                 filter_value: filter.map_or(0, |filter| match filter.kind {
                     FilterKind::Plausibility { alpha } => alpha.ln().to_bits(),
                     FilterKind::TopK { k } => k,
-                    FilterKind::TopP { p } => p.to_bits(),
+                    FilterKind::TopP { p } | FilterKind::TypicalP { p } => p.to_bits(),
                 }),
                 typical_p: if self.sampling.typical_p == 1.0 { 0.0 } else { self.sampling.typical_p },
                 edits: flag(!self.tokens.is_empty(), edits::SCORES)
@@ -377,6 +387,11 @@ impl Mixer {
                 self.order.extend(levels(Selection::RowMass));
                 3
             }
+            Some(FilterKind::TypicalP { .. }) => {
+                self.order.push(At::RowSpread);
+                self.order.extend(levels(Selection::RowTypical));
+                4
+            }
         };
         let filters = self.sampling.filters();
         self.order.push(At::Mix { keep, pick: usize::from(!greedy && !filters) });
@@ -404,9 +419,11 @@ impl Dispatches {
         match at {
             At::Prepare => &self.prepare,
             At::RowMax => &self.row_max,
+            At::RowSpread => &self.row_spread,
             At::Select(selection, level) => match selection {
                 Selection::RowCount => &self.row_count[level],
                 Selection::RowMass => &self.row_mass[level],
+                Selection::RowTypical => &self.row_typical[level],
                 Selection::TopK => &self.top_k[level],
                 Selection::TopP => &self.top_p[level],
                 Selection::TopPAfterTopK => &self.top_p_after_top_k[level],

@@ -57,6 +57,12 @@ pub enum FilterKind {
         /// The share.
         p: f32,
     },
+    /// Those whose log-probability lies nearest to the row's entropy, together at least the share `p` (above 0, at most 1) of the
+    /// probability: typical-p (arXiv 2202.00666).
+    TypicalP {
+        /// The share.
+        p: f32,
+    },
 }
 
 /// A filter by one row, applied before the mix: what it leaves out is left out of the mix, too.
@@ -192,7 +198,7 @@ impl RowFilter {
         };
         match self.kind {
             FilterKind::Plausibility { alpha } => share("alpha", alpha),
-            FilterKind::TopP { p } => share("p", p),
+            FilterKind::TopP { p } | FilterKind::TypicalP { p } => share("p", p),
             FilterKind::TopK { k } if k == 0 || k > vocab => {
                 let expected = "at least 1 and at most the vocabulary's size";
                 Err(MixError::Filter { what: "k", found: k as f32, expected })

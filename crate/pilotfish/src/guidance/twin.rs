@@ -118,13 +118,20 @@ impl<'a> Step<'a> {
         let kept = self.rule.filter.map(|filter| {
             let row = rows[filter.row];
             let possible = || row.iter().map(|l| logit(*l)).filter(|l| is_possible(*l));
-            let (mut lowest, mut lowest_key) = (MASKED, 0);
+            let (mut lowest, mut lowest_key, mut typical) = (MASKED, 0, None);
             match filter.kind {
                 FilterKind::Plausibility { alpha } => lowest = row_max::twin(row) + alpha.ln(),
                 FilterKind::TopK { k } => lowest_key = select::count_key(possible(), k),
                 FilterKind::TopP { p } => lowest_key = select::mass_key(possible(), row_max::twin(row), 1.0, p),
+                FilterKind::TypicalP { p } => {
+                    let max = row_max::twin(row);
+                    let mean = select::mean_below(possible(), max, 1.0);
+                    let key = |l| select::typical_key(l, max, 1.0, mean);
+                    lowest_key = select::mass_key_by(possible(), max, 1.0, p, key);
+                    typical = Some((max, mean));
+                }
             }
-            Kept { row, lowest, lowest_key }
+            Kept { row, lowest, lowest_key, typical }
         });
         let terms: Vec<(&[f32], f32)> = self.rule.terms.iter().map(|term| rows[term.row]).zip(self.weights()).collect();
         let mut z = mix::twin(rows[self.report[0]], &terms, self.rule.normalize, kept);

@@ -2,7 +2,7 @@
 
 use super::elementary::sort_key;
 use super::mixing::{IMPOSSIBLE, MASKED, Mixing, Stage, is_possible, logit};
-use super::select::Selection;
+use super::select::{Selection, typical_key};
 use crate::gpu::{Dispatch, Gpu, GpuError};
 
 /// How the row that filters decides what may be said at all.
@@ -31,7 +31,7 @@ impl Mix {
         let keep = match self.keep {
             RowKeep::All => 0,
             RowKeep::Plausible => 1,
-            RowKeep::Selected(selection) => 2 | (selection.flags() & 1) << 2,
+            RowKeep::Selected(selection) => 2 | (selection.flags() & 1) << 2 | (selection.flags() & 4) << 2,
         };
         let stage = Stage { flags: keep | u32::from(self.pick) << 3, ..Default::default() };
         mixing.dispatch(gpu, "mix", stage, &[1, 2, 3, 4, 7], &[mixing.report()], mixing.shape.groups)
@@ -47,6 +47,8 @@ pub struct Kept<'a> {
     pub lowest: f32,
     /// From this key on.
     pub lowest_key: u32,
+    /// The largest logit and the mean below it, where keys are those of typicality.
+    pub typical: Option<(f32, f32)>,
 }
 
 /// The twin: z of every id, [`MASKED`] where the base or a row with weight says -inf or NaN, or the filter leaves it out.
@@ -63,7 +65,8 @@ pub fn twin(base: &[f32], terms: &[(&[f32], f32)], normalize: bool, kept: Option
             }
             if let Some(kept) = kept {
                 let l = logit(kept.row[id]);
-                possible &= is_possible(l) && l >= kept.lowest && sort_key(l) >= kept.lowest_key;
+                let key = kept.typical.map_or(sort_key(l), |(max, mean)| typical_key(l, max, 1.0, mean));
+                possible &= is_possible(l) && l >= kept.lowest && key >= kept.lowest_key;
             }
             let z = (z.clamp(IMPOSSIBLE, -IMPOSSIBLE) * scale).clamp(IMPOSSIBLE, -IMPOSSIBLE);
             if possible { z } else { MASKED }
@@ -105,10 +108,10 @@ pub(super) mod cases {
                             let mixing = lab.mixing();
                             let keep = if plausible { RowKeep::Plausible } else { RowKeep::All };
                             let mix = Mix { keep, pick: true }.dispatch(gpu, &mixing)?;
-                            run(gpu, &[row_max::row_max(gpu, &mixing)?, mix], 1);
+                            run(gpu, &[row_max::row_max(gpu, &mixing, false)?, mix], 1);
                             let row = &logits[rows - 1][..];
                             let lowest = row_max::twin(row) + 0.05f32.ln();
-                            let kept = plausible.then_some(Kept { row, lowest, lowest_key: 0 });
+                            let kept = plausible.then_some(Kept { row, lowest, lowest_key: 0, typical: None });
                             let terms: Vec<(&[f32], f32)> =
                                 logits.iter().map(Vec::as_slice).zip(weights.iter().copied()).collect();
                             let want = super::twin(&logits[0], &terms, normalize, kept);

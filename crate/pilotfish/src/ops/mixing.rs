@@ -29,7 +29,7 @@ pub const MOST_FORCED: usize = 256;
 /// Words before the workgroups' records in the scratch; the first is the step's number.
 const RECORDS: u32 = 32;
 /// Words of a record before its rows.
-const RECORD_HEADER: u32 = 10;
+const RECORD_HEADER: u32 = 12;
 /// Radix selections: the row filter, top-k, top-p, typical-p.
 const SELECTIONS: u32 = 4;
 /// Words of the radix scratch: for each selection four levels of 256 bins of two words, and four states.

@@ -1,11 +1,13 @@
-//! The largest logit of the row that filters.
+//! The largest logit of the row that filters, and how its distribution spreads.
 
 use super::mixing::{Mixing, Stage, logit};
 use crate::gpu::{Dispatch, Gpu, GpuError};
 
-/// The dispatch, before a filter by probability ([`super::mix::RowKeep::Plausible`], or a selection by mass).
-pub fn row_max(gpu: &Gpu, mixing: &Mixing<'_>) -> Result<Dispatch, GpuError> {
-    mixing.dispatch(gpu, "row_max", Stage::default(), &[1, 2, 3], &[], mixing.shape.groups)
+/// The dispatch, before a filter by probability ([`super::mix::RowKeep::Plausible`], or a selection by mass); with the `spread`, for
+/// [`super::select::Selection::RowTypical`].
+pub fn row_max(gpu: &Gpu, mixing: &Mixing<'_>, spread: bool) -> Result<Dispatch, GpuError> {
+    let stage = Stage { flags: u32::from(spread), ..Stage::default() };
+    mixing.dispatch(gpu, "row_max", stage, &[1, 2, 3], &[], mixing.shape.groups)
 }
 
 /// The twin: the largest logit that is neither NaN nor +inf.
@@ -33,7 +35,7 @@ pub(super) mod cases {
                         let rows = rows_of(vocab, 2, kind);
                         let controls = Controls { filter_row: 1, ..Controls::zeroed() };
                         let lab = Lab::new(gpu, &rows, &[], &controls)?;
-                        run(gpu, &[super::row_max(gpu, &lab.mixing())?], 1);
+                        run(gpu, &[super::row_max(gpu, &lab.mixing(), false)?], 1);
                         let parts = lab.field(gpu, FIELD).await?;
                         let got = parts.into_iter().map(f32::from_bits).fold(MASKED, f32::max);
                         Ok(Comparison::exact(vec![got], vec![super::twin(&rows[1])]))

@@ -15,6 +15,8 @@ pub enum Selection {
     RowCount,
     /// The share p of the filter's row; after `row_max`.
     RowMass,
+    /// The share p of the filter's row, the most typical first; after `row_max` with its spread.
+    RowTypical,
     /// The k largest z; after `mix`.
     TopK,
     /// The share p of z; after `mix`.
@@ -28,13 +30,14 @@ pub enum Selection {
 
 const BY_MASS: u32 = 1;
 const AFTER_TOP_K: u32 = 2;
+const BY_DISTANCE: u32 = 4;
 /// No selection over z; the row filter's number, which `pick` does not look at.
 pub(super) const NONE: u32 = 0;
 
 impl Selection {
     pub(super) fn number(self) -> u32 {
         match self {
-            Self::RowCount | Self::RowMass => 0,
+            Self::RowCount | Self::RowMass | Self::RowTypical => 0,
             Self::TopK => 1,
             Self::TopP | Self::TopPAfterTopK => 2,
             Self::Typical => 3,
@@ -45,6 +48,7 @@ impl Selection {
         match self {
             Self::RowCount | Self::TopK => 0,
             Self::RowMass | Self::TopP | Self::Typical => BY_MASS,
+            Self::RowTypical => BY_MASS | BY_DISTANCE,
             Self::TopPAfterTopK => BY_MASS | AFTER_TOP_K,
         }
     }
@@ -171,7 +175,7 @@ pub(super) mod cases {
                                         (false, false) => Selection::TopK,
                                     };
                                     let mut all = vec![
-                                        row_max::row_max(gpu, &mixing)?,
+                                        row_max::row_max(gpu, &mixing, false)?,
                                         Mix { keep: RowKeep::All, pick: false }.dispatch(gpu, &mixing)?,
                                     ];
                                     all.extend(select(gpu, &mixing, selection)?);
@@ -203,19 +207,25 @@ pub(super) mod cases {
     /// Typical-p: the distance up to which it keeps. The mean is a sum whose last bits depend on the device, so it is close, not equal.
     fn typical_cases() -> impl Iterator<Item = Case> {
         let kinds = [Kind::Random, Kind::Ties, Kind::Equal, Kind::Spread, Kind::Holes];
-        let points = kinds.into_iter().flat_map(|kind| [0.05, 0.5, 0.95].map(|p| (kind, p)));
-        points.map(|(kind, p)| {
-            Case::new(format!("select/vocab=1000/kind={kind:?}/typical={p}"), move |gpu| {
+        let points = kinds.into_iter().flat_map(|kind| [0.05f32, 0.5, 0.95].map(|p| (kind, p)));
+        let points = points.flat_map(|(kind, p)| [true, false].map(|by_row| (kind, p, by_row)));
+        points.map(|(kind, p, by_row)| {
+            Case::new(format!("select/vocab=1000/kind={kind:?}/by_row={by_row}/typical={p}"), move |gpu| {
                 Box::pin(async move {
                     let rows = rows_of(1000, 1, kind);
-                    let inv_t = 1.25;
-                    let controls = Controls { inv_temperature: inv_t, typical_p: p, ..Controls::zeroed() };
+                    let inv_t = if by_row { 1.0 } else { 1.25 };
+                    let (typical_p, filter_value) = if by_row { (0.0, p.to_bits()) } else { (p, 0) };
+                    let controls = Controls { inv_temperature: inv_t, typical_p, filter_value, ..Controls::zeroed() };
                     let lab = Lab::new(gpu, &rows, &[1.0], &controls)?;
                     let mixing = lab.mixing();
-                    let mut all = vec![Mix { keep: RowKeep::All, pick: false }.dispatch(gpu, &mixing)?];
-                    all.extend(select(gpu, &mixing, Selection::Typical)?);
+                    let selection = if by_row { Selection::RowTypical } else { Selection::Typical };
+                    let mut all = vec![
+                        row_max::row_max(gpu, &mixing, true)?,
+                        Mix { keep: RowKeep::All, pick: false }.dispatch(gpu, &mixing)?,
+                    ];
+                    all.extend(select(gpu, &mixing, selection)?);
                     run(gpu, &all, 1);
-                    let got = key_of(&lab.selection(gpu, Selection::Typical.number()).await?);
+                    let got = key_of(&lab.selection(gpu, selection.number()).await?);
                     let z = mix::twin(&rows[0], &[(&rows[0], 1.0)], false, None);
                     let there = || z.iter().copied().filter(|z| *z != MASKED);
                     let max = there().fold(MASKED, f32::max);
