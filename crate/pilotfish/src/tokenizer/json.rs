@@ -9,11 +9,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::models::bpe::Vocab;
 use tokenizers::models::wordlevel::WordLevelBuilder;
-use tokenizers::normalizers::{NFC, NormalizerWrapper};
+use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::{
-    AddedToken, AddedVocabulary, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizer,
-};
+use tokenizers::{AddedToken, AddedVocabulary, OffsetReferential, OffsetType, PreTokenizer};
 
 use super::bpe::{Bpe, Fallback};
 use super::merge::Merger;
@@ -56,13 +54,6 @@ impl Pipeline {
         }
         Ok(())
     }
-}
-
-/// Unicode normalization form C, with the tables that a `tokenizer.json` would use.
-pub(super) fn nfc(text: &str) -> Result<String, TokenizerError> {
-    let mut normalized = NormalizedString::from(text);
-    NFC.normalize(&mut normalized).map_err(|error| TokenizerError::Pipeline(error.to_string()))?;
-    Ok(normalized.get().to_owned())
 }
 
 impl Tokenizer {

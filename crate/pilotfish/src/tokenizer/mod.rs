@@ -1,8 +1,8 @@
 //! Text to token ids and back.
 //!
 //! [`Tokenizer::from_gguf`] reads the vocabulary that a model's own file carries: byte-level BPE
-//! (`tokenizer.ggml.model` = `gpt2`) and SentencePiece BPE (`llama`). [`Tokenizer::from_json`] reads the
-//! `tokenizer.json` of Hugging Face's `tokenizers`. Ids are those that the model's own tokenizer gives.
+//! (`tokenizer.ggml.model` = `gpt2`) and SentencePiece BPE (`llama`). With the feature `tokenizer-json`,
+//! `Tokenizer::from_json` reads the `tokenizer.json` of Hugging Face's `tokenizers`. Ids are those that the model's own tokenizer gives.
 //!
 //! ```
 //! # use pilotfish::tokenizer::{Encode, Tokenizer};
@@ -21,6 +21,7 @@ mod byte_level;
 mod difference;
 mod error;
 mod gguf;
+#[cfg(feature = "tokenizer-json")]
 mod json;
 mod merge;
 mod pre_tokenizer;
@@ -33,13 +34,14 @@ mod vocabulary;
 
 use std::borrow::Cow;
 
+use unicode_normalization::UnicodeNormalization;
+
 pub use difference::{VocabularyDifference, vocabulary_difference};
 pub use error::TokenizerError;
 pub use stream::StreamDecoder;
 pub use vocabulary::TokenKind;
 
 use bpe::Bpe;
-use json::Pipeline;
 use merge::Merger;
 use pre_tokenizer::PreTokenizer;
 use roles::Roles;
@@ -86,9 +88,17 @@ pub struct Tokenizer {
 
 #[derive(Debug, Clone)]
 enum Model {
-    ByteLevel { bpe: Bpe, pre_tokenizer: PreTokenizer, specials: SpecialTokens },
-    Spm { spm: Spm, specials: SpecialTokens },
-    Json(Box<Pipeline>),
+    ByteLevel {
+        bpe: Bpe,
+        pre_tokenizer: PreTokenizer,
+        specials: SpecialTokens,
+    },
+    Spm {
+        spm: Spm,
+        specials: SpecialTokens,
+    },
+    #[cfg(feature = "tokenizer-json")]
+    Json(Box<json::Pipeline>),
 }
 
 /// How names spell bytes.
@@ -136,7 +146,7 @@ impl Tokenizer {
                         Piece::Token(id) => ids.push(id),
                         Piece::Text(text) => {
                             let text = if pre_tokenizer.nfc && !text.is_ascii() {
-                                Cow::Owned(json::nfc(text)?)
+                                Cow::Owned(text.nfc().collect())
                             } else {
                                 Cow::Borrowed(text)
                             };
@@ -164,6 +174,7 @@ impl Tokenizer {
                     after_special = matches!(piece, Piece::Token(_));
                 }
             }
+            #[cfg(feature = "tokenizer-json")]
             Model::Json(pipeline) => {
                 pipeline.encode(&self.vocabulary, &mut merger, text, special, ids)?;
             }
