@@ -256,6 +256,7 @@ impl Scorer for ByText {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a scorer may fail")]
 fn letters(texts: &[String]) -> Result<Vec<f32>, Error> {
     Ok(texts.iter().map(|text| text.matches(['a', 'e']).count() as f32).collect())
 }

@@ -216,14 +216,11 @@ fn summary(made: &Generated) -> String {
         None => "nothing was to be made",
     };
     // What a search costs is what it computes for each token that it gives out.
-    let search = match made.steps.iter().find_map(|step| step.reward) {
-        None => String::new(),
-        Some(_) => {
-            let per_token = cost.decoded as f64 / timing.tokens.max(1) as f64;
-            let last = made.steps.last().and_then(|step| step.reward).unwrap_or_default();
-            format!("; {} positions computed for each token, reward {last:.2}", rate(per_token))
-        }
-    };
+    let mut search = String::new();
+    if let Some(reward) = made.steps.last().and_then(|step| step.reward) {
+        let per_token = cost.decoded as f64 / timing.tokens.max(1) as f64;
+        search = format!("; {} positions computed for each token, reward {reward:.2}", rate(per_token));
+    }
     let speed = |rate_of: Option<f64>| rate_of.map_or(String::new(), |value| format!(" ({} tok/s)", rate(value)));
     format!(
         "{} tokens{}; first after {}, prompt of {} tokens in {} row{}{}; {} dispatches a step; at most {} of keys and values{}; {why}",

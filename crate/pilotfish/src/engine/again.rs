@@ -4,10 +4,11 @@
 use std::rc::Rc;
 
 use super::Models;
+use super::assemble::Parts;
 use super::options::SessionOptions;
 use super::plan::SessionPlan;
 use super::rows::Rows;
-use super::session::{Parts, PrefillProgress, Session};
+use super::session::{PrefillProgress, Session};
 use super::step::Stop;
 use super::stop::StopStrings;
 use crate::model::KvPool;

@@ -4,10 +4,11 @@
 use std::rc::Rc;
 
 use super::Models;
+use super::assemble::{SetPlan, Target};
 use super::options::{AdapterUse, GuideKind};
 use super::plan::RowInfo;
 use super::rows::Row;
-use super::session::{Session, Set, SetPlan, Target};
+use super::session::{Session, Set};
 use crate::adapter::Adapter;
 use crate::guidance::{Sampling, TokenRules};
 use crate::model::RowAdapter;

@@ -23,6 +23,7 @@
 //! ```
 
 mod again;
+mod assemble;
 mod controller;
 mod lane;
 mod live;

@@ -85,7 +85,7 @@ impl Session {
                 let read = self.gpu.flush().await.map_err(Error::from);
                 done += batch.len();
                 let go_on = progress(PrefillProgress { done, total });
-                if let Err(error) = read.and_then(|()| if go_on { Ok(()) } else { Err(Error::Aborted) }) {
+                if let Err(error) = read.and(if go_on { Ok(()) } else { Err(Error::Aborted) }) {
                     // What is in the caches is not what was meant to be.
                     set.streams.forget();
                     return Err(error);

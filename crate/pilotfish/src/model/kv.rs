@@ -116,7 +116,9 @@ impl Slots {
 
     fn share(&mut self, row: &RowSlots, len: usize) -> RowSlots {
         let shared = row[..len.min(row.len())].to_vec();
-        shared.iter().for_each(|slot| self.holders[*slot as usize] += 1);
+        for slot in &shared {
+            self.holders[*slot as usize] += 1;
+        }
         shared
     }
 }

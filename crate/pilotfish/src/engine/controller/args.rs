@@ -19,13 +19,7 @@ impl Controller {
         };
         let trials: Vec<Trial> = candidates.iter().map(trial).collect();
         let rewards = self.rewards(session, &trials).await?;
-        let weight = f64::from(self.method.weight);
-        let scored: Vec<_> = candidates
-            .iter()
-            .zip(&rewards)
-            .map(|(candidate, reward)| (candidate.id, f64::from(candidate.mix) + weight * reward))
-            .collect();
-        let best = self.choose(session, &scored);
+        let best = self.choose(session, candidates, &rewards);
         self.sum += trials[best].reward;
         self.give(session, &drawn(&telemetry, &candidates[best]), rewards[best]);
         Ok(())

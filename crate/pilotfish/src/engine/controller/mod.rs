@@ -223,20 +223,19 @@ impl Controller {
         self.ready.push_back(step);
     }
 
-    /// Which of the scored ids is taken: the best at temperature 0, otherwise a draw.
-    fn choose(&self, session: &Session, scored: &[(TokenId, f64)]) -> usize {
+    /// Which candidate is taken, by log-probability and reward: the best at temperature 0, otherwise a draw.
+    fn choose(&self, session: &Session, candidates: &[Candidate], rewards: &[f64]) -> usize {
         let sampling = &session.options.sampling;
-        let noisy = |(id, score): &(TokenId, f64)| match sampling.temperature {
-            0.0 => *score,
-            t => score / f64::from(t) + f64::from(gumbel(noise_bits(sampling.seed, self.ids.len() as u32, *id))),
-        };
-        let mut best = 0;
-        for at in 1..scored.len() {
-            if noisy(&scored[at]) > noisy(&scored[best]) {
-                best = at;
+        let score = |at: usize| {
+            let Candidate { id, mix, .. } = candidates[at];
+            let score = f64::from(mix) + f64::from(self.method.weight) * rewards[at];
+            match sampling.temperature {
+                0.0 => score,
+                t => score / f64::from(t) + f64::from(gumbel(noise_bits(sampling.seed, self.ids.len() as u32, id))),
             }
-        }
-        best
+        };
+        // Of equals the likelier, which comes first.
+        (1..candidates.len()).fold(0, |best, at| if score(at) > score(best) { at } else { best })
     }
 }
 

@@ -9,13 +9,12 @@ impl Controller {
     /// Chooses one token.
     pub(super) async fn transfer_q(&mut self, session: &mut Session) -> Result<()> {
         let lanes = session.lanes.len();
-        let telemetry = match self.ahead.take() {
-            Some(telemetry) => telemetry,
-            None => {
-                self.go_on_after(session, vec![self.ids.clone(); lanes]).await?;
-                let Some(mut report) = self.run(session, 1).await?.pop() else { return Ok(()) };
-                report.swap_remove(0)
-            }
+        let telemetry = if let Some(telemetry) = self.ahead.take() {
+            telemetry
+        } else {
+            self.go_on_after(session, vec![self.ids.clone(); lanes]).await?;
+            let Some(mut report) = self.run(session, 1).await?.pop() else { return Ok(()) };
+            report.swap_remove(0)
         };
         let candidates = &telemetry.candidates[..telemetry.candidates.len().min(lanes)];
         // Where fewer tokens than lanes are possible, the last of them fills the others.
@@ -28,13 +27,7 @@ impl Controller {
         let trials: Vec<Trial> =
             (0..candidates.len()).map(|lane| self.rolled(session, of_lane(lane), lane, &reports)).collect();
         let rewards = self.rewards(session, &trials).await?;
-        let weight = f64::from(self.method.weight);
-        let scored: Vec<_> = candidates
-            .iter()
-            .zip(&rewards)
-            .map(|(candidate, reward)| (candidate.id, f64::from(candidate.mix) + weight * reward))
-            .collect();
-        let best = self.choose(session, &scored);
+        let best = self.choose(session, candidates, &rewards);
         self.sum += self.reward_of(session, &candidates[best].rows);
         self.give(session, &drawn(&telemetry, &candidates[best]), rewards[best]);
         // The first step of its roll-out has what comes after it.
