@@ -108,6 +108,10 @@ impl Session {
         for (own, of) in fork.lanes.iter_mut().zip(&self.lanes) {
             own.ended = of.ended;
         }
+        fork.pending.clone_from(&self.pending);
+        if let (Some(own), Some(of)) = (&mut fork.controller, &self.controller) {
+            own.take_over(of);
+        }
         fork.sync(&mut |_| true).await?;
         self.go_on(self.options.max_tokens).await?;
         Ok(fork)

@@ -93,9 +93,9 @@ impl Session {
             }
             done += missing.last.len();
             set.place.write_decode(&self.gpu, &self.batches, &missing.last);
-            self.cost.prefilled += missing.tokens.len() as u64;
+            self.remote.count(|cost| cost.prefilled += missing.tokens.len() as u64);
         }
-        self.cost.reused += reused as u64;
+        self.remote.count(|cost| cost.reused += reused as u64);
         if !progress(PrefillProgress { done: total, total }) {
             return Err(Error::Aborted);
         }
