@@ -129,14 +129,14 @@ impl Session {
         &mut self,
         guide: Option<usize>,
         adapters: Vec<Adapter>,
-        places: Vec<usize>,
+        places: Vec<u32>,
         used: String,
     ) -> Result<(), JsValue> {
         let used: Vec<engine::AdapterUse> =
             serde_json::from_str(&used).map_err(|error| bad_argument("adapters", &error))?;
         let mut all = self.adapters.clone();
         for (place, adapter) in places.into_iter().zip(adapters) {
-            match all.get_mut(place) {
+            match all.get_mut(place as usize) {
                 Some(old) => *old = adapter.adapter,
                 None => all.push(adapter.adapter),
             }
