@@ -144,7 +144,7 @@ inEachBrowser('sessions', (name) => {
 
   it('a full context stops, or keeps the first tokens and goes on', async () => {
     const found = await page.evaluate(async () => {
-      const { fresh } = /** @type {any} */ (globalThis);
+      const { model, readAll, fresh } = /** @type {any} */ (globalThis);
       const options = {
         ids: [40, 7, 99, 260, 3, 81],
         temperature: 0,
@@ -152,11 +152,17 @@ inEachBrowser('sessions', (name) => {
         ignoreEos: true,
         contextLength: 16,
       };
-      return { stopped: await fresh(options), shifted: await fresh({ ...options, whenFull: { keep: 2 } }) };
+      const session = await model.session(options);
+      const stopped = await readAll(session);
+      await session.resume({ whenFull: { keep: 2 } });
+      const late = [...stopped, ...(await readAll(session))];
+      await session.dispose();
+      return { stopped, late, shifted: await fresh({ ...options, whenFull: { keep: 2 } }) };
     }, null);
     assert.deepEqual([found.stopped.length, found.stopped.at(-1).stop], [11, 'context']);
     assert.deepEqual([found.shifted.length, found.shifted.at(-1).stop], [30, 'length']);
     assert.deepEqual(ids(found.shifted.slice(0, 11)), ids(found.stopped));
+    assert.deepEqual(ids(found.late), ids(found.shifted));
     const moved = found.shifted.findIndex((/** @type {any} */ step) => step.shifted > 0);
     assert.ok(moved === 11 && found.shifted[moved].shifted === 7, `dropped before step ${moved}`);
   });

@@ -107,6 +107,13 @@ impl Session {
         turned.await.map_err(engine_error)
     }
 
+    /// Sets what happens when the context is full: a `WhenFull` as JSON.
+    pub fn set_when_full(&mut self, when_full: &str) -> Result<(), JsValue> {
+        let when_full = serde_json::from_str(when_full).map_err(|error| bad_argument("when_full", &error))?;
+        self.session.set_when_full(when_full);
+        Ok(())
+    }
+
     /// Goes on after a stop, up to `max_tokens` tokens in all.
     pub async fn resume(&mut self, max_tokens: u32) -> Result<(), JsValue> {
         self.session.resume(max_tokens).await.map_err(engine_error)

@@ -96,6 +96,7 @@ export interface WireTurn {
   readonly forced?: readonly number[];
   readonly stop?: readonly string[];
   readonly maxTokens?: number;
+  readonly whenFull?: WhenFull;
 }
 
 export interface MadeSession {
@@ -120,7 +121,7 @@ export interface Methods {
   session(params: { model: Handle; options: WireSession; scored: boolean }): MadeSession;
   restore(params: { model: Handle; options: HandleOptions; scored: boolean }): MadeSession;
   turn(params: { session: Handle; turn: WireTurn }): { reused: number; info: SessionInfo };
-  resume(params: { session: Handle; maxTokens?: number }): void;
+  resume(params: { session: Handle; maxTokens?: number; whenFull?: WhenFull }): void;
   fork(params: { session: Handle }): MadeSession;
   /** `lengths`: what was read of each sample. */
   save(params: { session: Handle; lengths: readonly number[] }): SavedSession;

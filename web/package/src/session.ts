@@ -15,6 +15,7 @@ import type {
   StepOf,
   TokenRules,
   Weight,
+  WhenFull,
 } from './types.js';
 
 /** What the next turn begins with. What is left out stays as it was, but for `forced`, which is gone. */
@@ -24,6 +25,7 @@ export type TurnOptions<Name extends string = string> = Prompt & {
   readonly maxTokens?: number;
   readonly stop?: string | readonly string[];
   readonly forced?: readonly number[] | Uint32Array;
+  readonly whenFull?: WhenFull;
   /** From now on in place of the session's own. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
@@ -32,6 +34,8 @@ export type TurnOptions<Name extends string = string> = Prompt & {
 export interface ResumeOptions {
   /** Tokens in all, those that are there included; as before when left out. */
   readonly maxTokens?: number;
+  /** From now on. What ended because the context was full goes on if it may shift. */
+  readonly whenFull?: WhenFull;
   /** From now on in place of the session's own. */
   readonly signal?: AbortSignal;
 }
@@ -153,7 +157,7 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
    */
   async turn(options: TurnOptions<Name>): Promise<number> {
     this.#mustLive();
-    const { signal, onProgress, maxTokens } = options;
+    const { signal, onProgress, maxTokens, whenFull } = options;
     const contexts = Object.entries<{ context: string; against?: string | null } | undefined>(options.guides ?? {});
     for (const [guide] of contexts) this.#check(guide, '', []);
     const turn = {
@@ -166,6 +170,7 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
       ...(options.forced !== undefined && { forced: Array.from(options.forced) }),
       ...(options.stop !== undefined && { stop: typeof options.stop === 'string' ? [options.stop] : options.stop }),
       ...(maxTokens !== undefined && { maxTokens }),
+      ...(whenFull !== undefined && { whenFull }),
     };
     this.#reopen(signal ?? this.#signal);
     const late = this.#late;
@@ -184,13 +189,17 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
   }
 
   /**
-   * Goes on after `stop()`, or after a text that reached `maxTokens`. The text is the one that an uninterrupted session makes: iterate
+   * Goes on after `stop()`, after a text that reached `maxTokens`, or (with `whenFull`) one that filled the context. The text is the one that an uninterrupted session makes: iterate
    * again for the rest of it.
    */
-  async resume({ maxTokens, signal }: ResumeOptions = {}): Promise<void> {
+  async resume({ maxTokens, whenFull, signal }: ResumeOptions = {}): Promise<void> {
     this.#mustLive();
     this.#reopen(signal ?? this.#signal);
-    const params = { session: this.#handle, ...(maxTokens !== undefined && { maxTokens }) };
+    const params = {
+      session: this.#handle,
+      ...(maxTokens !== undefined && { maxTokens }),
+      ...(whenFull !== undefined && { whenFull }),
+    };
     await this.#channel.call('resume', params, { signal: this.#signal });
   }
 

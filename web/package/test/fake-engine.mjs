@@ -238,6 +238,9 @@ export class FakeEngine {
       this.promptTokens = 5;
       return 12;
     },
+    set_when_full: (/** @type {string} */ json) => {
+      this.log.push(`when full ${json}`);
+    },
     resume: async (/** @type {number} */ most) => {
       this.log.push(`resume ${most}`);
       this.ends = most;

@@ -153,7 +153,8 @@ describe('a stopped session', () => {
     await session.resume();
     assert.ok(fake.log.includes('resume 9'), 'it has the length that it had');
     assert.deepEqual(indexes(await read(session)), [2, 3, 4, 5, 6, 7, 8]);
-    await session.resume({ maxTokens: 11 });
+    await session.resume({ maxTokens: 11, whenFull: { keep: 3 } });
+    assert.deepEqual(fake.log.slice(-2), ['when full {"shift":{"keep":3}}', 'resume 11']);
     assert.deepEqual(indexes(await read(session)), [9, 10]);
   });
 

@@ -243,11 +243,11 @@ export function engineOptions(options: WireSession): HandleOptions & Readonly<Re
     ...(tokens !== undefined && { tokens: wireTokens(tokens) }),
     sampling: engineSampling(sampling),
     filter: filter === undefined || filter === null ? null : filterJson(filter),
-    ...(whenFull !== undefined && { when_full: whenFullOf(whenFull) }),
+    ...(whenFull !== undefined && { when_full: engineWhenFull(whenFull) }),
   };
 }
 
-function whenFullOf(whenFull: WhenFull): unknown {
+export function engineWhenFull(whenFull: WhenFull): unknown {
   return whenFull === 'stop' ? whenFull : { shift: whenFull === 'shift' ? {} : whenFull };
 }
 

@@ -1,9 +1,10 @@
 /** A session in the worker: the engine's, and what is remembered of its options so that a part of them can be changed. */
 
 import type { Handle, HandleOptions, WireAdapter, WireTurn } from '../protocol.js';
-import type { Sampling, SessionInfo } from '../types.js';
+import type { Sampling, SessionInfo, WhenFull } from '../types.js';
 import {
   changedSampling,
+  engineWhenFull,
   type EngineSampling,
   placed,
   placedUses,
@@ -93,13 +94,15 @@ export class Held {
     const guides = this.#options.guides.map((guide) => ({ weight: 0, ...guide, ...contexts[guide.name] }));
     const max_tokens = maxTokens ?? this.#options.max_tokens ?? MAX_TOKENS;
     const stop = turn.stop ?? this.#options.stop ?? [];
+    this.#setWhenFull(turn.whenFull);
     const next = { ...placed({ guides }, this.#places), prompt, forced, stop, max_tokens };
     const reused = await this.session.turn(JSON.stringify(next), progress);
     this.#options = { ...this.#options, guides, stop, max_tokens };
     return reused;
   }
 
-  async resume(maxTokens?: number): Promise<void> {
+  async resume(maxTokens?: number, whenFull?: WhenFull): Promise<void> {
+    this.#setWhenFull(whenFull);
     const max_tokens = maxTokens ?? this.#options.max_tokens ?? MAX_TOKENS;
     await this.session.resume(max_tokens);
     this.#options = { ...this.#options, max_tokens };
@@ -127,6 +130,10 @@ export class Held {
     );
     this.#options = options;
     this.#places = { ...this.#places, adapters };
+  }
+
+  #setWhenFull(whenFull: WhenFull | undefined): void {
+    if (whenFull !== undefined) this.session.set_when_full(JSON.stringify(engineWhenFull(whenFull)));
   }
 
   /** Adapters still in use stay where they are, new ones come where nothing is used any more. */

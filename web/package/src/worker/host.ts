@@ -185,10 +185,10 @@ export class Host {
         return { reused, info: held.info() };
       }),
 
-    resume: ({ session, maxTokens }) =>
+    resume: ({ session, maxTokens, whenFull }) =>
       this.#inTurn(session, (held) => {
         held.stopping = false;
-        return held.resume(maxTokens);
+        return held.resume(maxTokens, whenFull);
       }),
 
     fork: ({ session }) => this.#inTurn(session, async (held) => this.#hold(held.fork(await held.session.fork()))),

@@ -43,6 +43,7 @@ export interface WasmSession {
   rest(): string;
   next(): Promise<string | undefined>;
   turn(options: string, progress: WireProgress): Promise<number>;
+  set_when_full(json: string): void;
   resume(maxTokens: number): Promise<void>;
   fork(): Promise<WasmSession>;
   save(): string;
