@@ -96,6 +96,8 @@ export class Desk {
   onShares: (guide: Guide) => void = () => {};
   /** Called when a preference of the adapter `at` moves. */
   onPreference: (guide: Guide, at: number) => void = () => {};
+  /** Called when a guide that was a model of its own has gone. */
+  onModelGone: () => void = () => {};
   #nextId = 1;
 
   constructor() {
@@ -151,7 +153,10 @@ export class Desk {
 
   remove(guide: Guide): void {
     this.guides = this.guides.filter((other) => other.id !== guide.id);
-    void guide.model?.dispose();
+    if (guide.model) {
+      void guide.model.dispose();
+      this.onModelGone();
+    }
     const used = new Set(this.adapterFiles);
     for (const file of guide.adapters) if (!used.has(file)) file.take(null);
   }

@@ -12,8 +12,8 @@ export interface Kept {
   readonly guides: readonly MixedGuide[];
   /** Shares and preferences that it began with. */
   readonly mixed: ReadonlyMap<number, string>;
-  /** Whose answer it holds. */
-  turn: Turn;
+  /** Whose answer it holds; nobody's after a turn that was aborted. */
+  turn: Turn | null;
   /** Whether shares or preferences moved since: what was read before was read with others. */
   stale: boolean;
 }

@@ -44,6 +44,9 @@ export class Talk {
     desk.onWeight = (guide) => this.#sendWeight(guide);
     desk.onShares = (guide) => this.#sendShares(guide);
     desk.onPreference = (guide, at) => this.#sendPreference(guide, at);
+    desk.onModelGone = () => {
+      if (!this.busy) void this.release();
+    };
     dials.onChange = (sampling) => this.#session?.setSampling(sampling);
   }
 
@@ -187,6 +190,7 @@ export class Talk {
         this.#note(turn, kept.session, before, await kept.session.cost());
         return kept;
       } catch (error) {
+        if (isAbort(error)) kept.turn = null;
         // A sentence that came or went makes other rows.
         if ((error as { code?: unknown }).code !== 'session.other_rows') throw error;
       }
