@@ -117,6 +117,8 @@ fn specials(metadata: &Metadata, vocabulary: &Vocabulary, spelling: Spelling) ->
             text: text.into(),
             id,
             control,
+            strips_before: false,
+            single_word: false,
         })
     });
     Ok(SpecialTokens::new(specials.collect()))

@@ -136,7 +136,7 @@ impl Tokenizer {
                         Piece::Token(id) => ids.push(id),
                         Piece::Text(text) => {
                             let text = if pre_tokenizer.nfc && !text.is_ascii() {
-                                Cow::Owned(json::nfc(text)?)
+                                Cow::Owned(json::nfc(text))
                             } else {
                                 Cow::Borrowed(text)
                             };

@@ -7,6 +7,7 @@ use super::TokenId;
 
 /// A token that is matched as a whole.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property by itself, as files have them")]
 pub(super) struct Special {
     /// What the text holds.
     pub(super) text: Box<str>,
@@ -16,6 +17,10 @@ pub(super) struct Special {
     pub(super) control: bool,
     /// White space after it belongs to it (phi-3).
     pub(super) strips_after: bool,
+    /// White space before it belongs to it.
+    pub(super) strips_before: bool,
+    /// Found only where no letters or digits touch it.
+    pub(super) single_word: bool,
 }
 
 /// A stretch of text, or a token found in it.
@@ -77,7 +82,7 @@ impl SpecialTokens {
     }
 
     /// The longest special that `rest` begins with. `rest` may begin inside a character: no text does, so none matches.
-    fn longest_at(&self, rest: &[u8], control: bool) -> Option<&Special> {
+    pub(super) fn longest_at(&self, rest: &[u8], control: bool) -> Option<&Special> {
         let (begin, end) = *self.by_first.get(usize::from(*rest.first()?))?;
         let mut range = self.sorted.get(begin as usize..end as usize)?;
         let mut longest = None;

@@ -1,35 +1,40 @@
 //! A tokenizer from the `tokenizer.json` of Hugging Face's `tokenizers`, of the BPE kind.
 //!
-//! Normalizers, pre-tokenizers and added tokens are that crate's, so what a file asks for is what it gets. The model,
-//! the decoder and the post-processor's first token are read here, and checked: the crate trusts a file more than we do.
+//! Steps and added tokens do what that crate does, and tests compare the two. It is not used itself, because of what it
+//! brings (offsets of every character, training, every part of two regular expression engines: an eighth of the download), and
+//! because it trusts a file more than we do.
 
 use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::Value;
-use tokenizers::models::bpe::Vocab;
-use tokenizers::models::wordlevel::WordLevelBuilder;
-use tokenizers::normalizers::{NFC, NormalizerWrapper};
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::{
-    AddedToken, AddedVocabulary, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizer,
-};
 
 use super::bpe::{Bpe, Fallback};
 use super::merge::Merger;
 use super::roles::Roles;
+use super::special::Piece;
 use super::spm::{byte_of_name, byte_tokens};
 use super::vocabulary::{TokenKind, Vocabulary};
 use super::{Model, Spelling, TokenId, Tokenizer, TokenizerError};
 use crate::gguf::StringArray;
 
+mod added;
+mod fields;
+mod normalizer;
+mod pattern;
+mod pre_tokenizer;
+
+pub(super) use normalizer::nfc;
+
+use added::AddedTokens;
+use normalizer::Normalizer;
+
 /// What a text goes through before and while it is merged.
 #[derive(Debug, Clone)]
 pub(super) struct Pipeline {
-    normalizer: Option<NormalizerWrapper>,
-    pre_tokenizer: Option<PreTokenizerWrapper>,
-    /// Added tokens where control tokens count as text, and where they do not.
-    added: [AddedVocabulary; 2],
+    normalizers: Vec<Normalizer>,
+    pre_tokenizers: Vec<pre_tokenizer::Step>,
+    added: AddedTokens,
     bpe: Bpe,
 }
 
@@ -42,27 +47,16 @@ impl Pipeline {
         special: bool,
         ids: &mut Vec<TokenId>,
     ) -> Result<(), TokenizerError> {
-        let added = &self.added[usize::from(special)];
-        let mut pieces = added.extract_and_normalize(self.normalizer.as_ref(), text);
-        if let Some(pre_tokenizer) = &self.pre_tokenizer {
-            pre_tokenizer.pre_tokenize(&mut pieces).map_err(|error| TokenizerError::Pipeline(error.to_string()))?;
-        }
-        let pieces = pieces.get_splits(OffsetReferential::Normalized, OffsetType::None);
-        for (piece, _, found) in pieces {
-            match found {
-                Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
-                None => self.bpe.encode(vocabulary, merger, piece, ids),
+        self.added.split(&self.normalizers, text, special, &mut |piece, begins| match piece {
+            Piece::Token(id) => {
+                ids.push(id);
+                Ok(())
             }
-        }
-        Ok(())
+            Piece::Text(text) => pre_tokenizer::divide(&self.pre_tokenizers, text, begins, &mut |piece| {
+                self.bpe.encode(vocabulary, merger, piece, ids);
+            }),
+        })
     }
-}
-
-/// Unicode normalization form C, with the tables that a `tokenizer.json` would use.
-pub(super) fn nfc(text: &str) -> Result<String, TokenizerError> {
-    let mut normalized = NormalizedString::from(text);
-    NFC.normalize(&mut normalized).map_err(|error| TokenizerError::Pipeline(error.to_string()))?;
-    Ok(normalized.get().to_owned())
 }
 
 impl Tokenizer {
@@ -91,13 +85,13 @@ impl Tokenizer {
         let unk = unk.and_then(|name| vocabulary.id(name));
         let bpe = bpe(&file.model, &vocabulary, unk)?;
 
-        let normalizer: Option<NormalizerWrapper> = step(file.normalizer, "normalizer", &NORMALIZERS)?;
-        let pre_tokenizer = step(file.pre_tokenizer, "pre-tokenizer", &PRE_TOKENIZERS)?;
-        let added = added_vocabulary(&added, normalizer.as_ref())?;
+        let normalizers = normalizer::read(file.normalizer.as_ref())?;
+        let pre_tokenizers = pre_tokenizer::read(file.pre_tokenizer.as_ref())?;
+        let added = AddedTokens::new(&added, &normalizers)?;
         let roles = Roles { bos, unk, adds_bos: bos.is_some(), ..Roles::default() };
         let roles = roles.complete(&mut vocabulary);
         Ok(Self {
-            model: Model::Json(Box::new(Pipeline { normalizer, pre_tokenizer, added, bpe })),
+            model: Model::Json(Box::new(Pipeline { normalizers, pre_tokenizers, added, bpe })),
             vocabulary,
             spelling,
             roles,
@@ -151,10 +145,19 @@ enum Pair {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as the file has them")]
 struct Added {
     id: u32,
-    #[serde(flatten)]
-    token: AddedToken,
+    content: String,
+    /// Found only where no letters or digits touch it.
+    single_word: bool,
+    /// White space before it belongs to it.
+    lstrip: bool,
+    /// White space after it belongs to it.
+    rstrip: bool,
+    /// Found in the normalized text.
+    normalized: bool,
+    special: bool,
 }
 
 fn parse<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, TokenizerError> {
@@ -165,20 +168,17 @@ fn unsupported(found: String, expected: &'static str) -> TokenizerError {
     TokenizerError::JsonUnsupported { found, expected }
 }
 
-/// Added tokens without repetition and without empty ones, which the crate refuses.
+/// Added tokens without repetition and without empty ones.
 fn distinct(added: Vec<Added>) -> Vec<Added> {
     let mut seen = std::collections::HashSet::new();
     let mut added = added;
-    added.retain(|added| {
-        let content = &added.token.content;
-        !content.is_empty() && seen.insert(content.clone())
-    });
+    added.retain(|added| !added.content.is_empty() && seen.insert(added.content.clone()));
     added
 }
 
 fn vocabulary(model: &BpeModel, added: &[Added]) -> Result<Vocabulary, TokenizerError> {
     let listed = model.vocab.iter().map(|(name, &id)| (name.as_str(), id));
-    let all = listed.chain(added.iter().map(|a| (a.token.content.as_str(), a.id)));
+    let all = listed.chain(added.iter().map(|a| (a.content.as_str(), a.id)));
     // Ids may have holes, but a stray one must not make a vocabulary of billions.
     let most = 2 * (model.vocab.len() + added.len()) + 1024;
     let mut len = 0;
@@ -202,7 +202,7 @@ fn vocabulary(model: &BpeModel, added: &[Added]) -> Result<Vocabulary, Tokenizer
         };
     }
     for added in added {
-        kinds[added.id as usize] = if added.token.special { TokenKind::Control } else { TokenKind::UserDefined };
+        kinds[added.id as usize] = if added.special { TokenKind::Control } else { TokenKind::UserDefined };
     }
     Vocabulary::new(names.into_iter().collect::<StringArray>(), kinds)
 }
@@ -221,32 +221,6 @@ fn bpe(model: &BpeModel, vocabulary: &Vocabulary, unknown: Option<TokenId>) -> R
         fuse_unknown: model.fuse_unk,
     };
     Ok(bpe)
-}
-
-const NORMALIZERS: [&str; 9] = ["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Prepend", "Replace", "Strip", "Sequence"];
-
-const PRE_TOKENIZERS: [&str; 6] = ["ByteLevel", "Digits", "Metaspace", "Punctuation", "Sequence", "Split"];
-
-/// A normalizer or pre-tokenizer of the crate, if it and all within it are of those kinds.
-fn step<T: for<'j> Deserialize<'j>>(
-    value: Option<Value>,
-    what: &str,
-    kinds: &[&str],
-) -> Result<Option<T>, TokenizerError> {
-    let Some(value) = value else { return Ok(None) };
-    let mut within = vec![&value];
-    while let Some(value) = within.pop() {
-        let kind = value.get("type").and_then(Value::as_str);
-        if kind.is_none_or(|kind| !kinds.contains(&kind)) {
-            let found = format!("{what} {:?}", kind.unwrap_or("without a type"));
-            let expected = "one that BPE tokenizers use (NFC, Replace, Split, ByteLevel, Metaspace and such)";
-            return Err(unsupported(found, expected));
-        }
-        let lists = [value.get("normalizers"), value.get("pretokenizers")];
-        within.extend(lists.into_iter().flatten().filter_map(Value::as_array).flatten());
-    }
-    let step = serde_json::from_value(value);
-    step.map(Some).map_err(|error| TokenizerError::Json(format!("its {what}: {error}")))
 }
 
 /// How names spell bytes, from the decoder, alone or in a sequence.
@@ -282,18 +256,5 @@ fn first_of_template(post_processor: Option<&Value>) -> Option<&str> {
     processor.get("single")?.get(0)?.get("SpecialToken")?.get("id")?.as_str()
 }
 
-fn added_vocabulary(
-    added: &[Added],
-    normalizer: Option<&NormalizerWrapper>,
-) -> Result<[AddedVocabulary; 2], TokenizerError> {
-    let refuse = |error: tokenizers::Error| TokenizerError::Json(format!("its added tokens: {error}"));
-    // The crate asks a model for ids; this one knows only these.
-    let ids: Vocab = added.iter().map(|added| (added.token.content.clone(), added.id)).collect();
-    let model = WordLevelBuilder::new().vocab(ids).build().map_err(refuse)?;
-    let mut special_found = AddedVocabulary::new();
-    let tokens = added.iter().map(|added| added.token.clone());
-    special_found.add_tokens(tokens, &model, normalizer).map_err(refuse)?;
-    let mut special_is_text = special_found.clone();
-    special_is_text.set_encode_special_tokens(true);
-    Ok([special_is_text, special_found])
-}
+#[cfg(test)]
+mod tests;
