@@ -5,8 +5,10 @@
 //! because it trusts a file more than we do.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::bpe::{Bpe, Fallback};
@@ -137,11 +139,37 @@ struct BpeModel {
 }
 
 /// Older files write `"a b"`, newer ones `["a", "b"]`.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Pair {
     Joined(String),
     Divided(String, String),
+}
+
+/// Derived, each of the hundred thousand would be copied before it is read.
+impl<'de> Deserialize<'de> for Pair {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Pair;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a merge, \"a b\" or [\"a\", \"b\"]")
+            }
+
+            fn visit_str<E>(self, both: &str) -> Result<Pair, E> {
+                Ok(Pair::Joined(both.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Pair, A::Error> {
+                match (pair.next_element()?, pair.next_element()?) {
+                    (Some(left), Some(right)) => Ok(Pair::Divided(left, right)),
+                    _ => Err(A::Error::invalid_length(1, &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 #[derive(Deserialize)]
