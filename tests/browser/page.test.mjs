@@ -77,6 +77,19 @@ describe('the page', { skip: !chosenBrowsers.includes('chromium') }, () => {
     await shot('4-after-the-fader');
     const text = (await tokens.allTextContents()).join('');
     assert.match(text, /[a-z]{2,}/, `the answer is text: ${JSON.stringify(text)}`);
+
+    // The next turn computes only what is new of the conversation.
+    await page.getByLabel('Prompt', { exact: true }).fill('Why?');
+    await page.keyboard.press('Control+Enter');
+    await page.getByText(/\d+ % of the prompt reused/).waitFor();
+    const reused = Number.parseInt((await page.getByText(/ % of the prompt reused/).textContent()) ?? '');
+    await page.keyboard.press('Escape');
+    await page.getByText('Stopped', { exact: true }).nth(1).waitFor();
+    await page.locator('#panel-method summary').click();
+    await page.locator('#panel-method').scrollIntoViewIfNeeded();
+    await shot('5-next-turn');
+    assert.ok(reused >= 60, `${reused} % of the second prompt were reused`);
+    test.diagnostic(`${reused} % of the second prompt reused`);
     test.diagnostic(`first token after ${first.toFixed(1)} s, ${count} tokens at ${perSecond.toFixed(2)} tok/s`);
     await page.close();
   });

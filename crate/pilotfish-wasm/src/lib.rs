@@ -11,6 +11,7 @@ mod grid;
 mod model;
 mod panic;
 mod progress;
+mod scorer;
 mod session;
 mod source;
 
@@ -20,5 +21,5 @@ pub use engine::Engine;
 pub use grid::Grid;
 pub use model::Model;
 pub use panic::on_panic;
-pub use session::Session;
+pub use session::{Remote, Session};
 pub use source::JsSource;

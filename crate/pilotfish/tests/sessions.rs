@@ -249,6 +249,15 @@ fn a_full_context_stops_or_keeps_the_first_tokens_and_goes_on() {
     for keep in [None, Some(2)] {
         options.when_full = WhenFull::Shift { keep };
         let steps = fresh(&engine, &model, &options);
+        // A text that has stopped for it goes on when it may.
+        let mut session = open(&engine, &model, &SessionOptions { when_full: WhenFull::Stop, ..options.clone() });
+        let mut late = take(&mut session, 99);
+        assert_eq!(wait(session.resume(40)).expect_err("there is no room").code(), "session.prompt_too_long");
+        session.set_when_full(options.when_full);
+        wait(session.resume(40)).expect("there is room now");
+        late.extend(take(&mut session, 99));
+        same(&late, &steps);
+        assert_eq!(late[15].shifted, steps[15].shifted);
         assert_eq!((steps.len(), steps[39].stop), (40, Some(Stop::Length)));
         same(&steps[..15], &stopped);
         let moved: Vec<(usize, u32)> = steps

@@ -1,7 +1,7 @@
 /** The page's end of the channel: calls that answer with promises, and one way for all of them to fail. */
 
-import { fromPlain, PilotfishError } from './errors.js';
-import type { Answer, FromWorker, Method, Params, Port } from './protocol.js';
+import { fromPlain, PilotfishError, toPlain } from './errors.js';
+import type { Answer, Ask, FromWorker, Handle, Method, Params, Port } from './protocol.js';
 import type { Progress } from './types.js';
 
 interface Pending {
@@ -19,6 +19,8 @@ export interface CallOptions {
 export class Channel {
   /** Resolves with the reason once the worker is gone, by `close` or by a crash. */
   readonly closed: Promise<PilotfishError>;
+  /** What rewards texts, by session. */
+  readonly scorers = new Map<Handle, (texts: readonly string[]) => Promise<Float32Array>>();
   readonly #port: Port & { terminate?(): void };
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
@@ -87,9 +89,24 @@ export class Channel {
     this.#announce(reason);
   }
 
+  async #score({ ask, session, texts }: Ask): Promise<void> {
+    // A session that is gone stopped asking; the worker waits for nobody.
+    const score = this.scorers.get(session);
+    if (score === undefined) return;
+    try {
+      this.#port.postMessage({ ask, scores: await score(texts) });
+    } catch (error) {
+      this.#port.postMessage({ ask, error: toPlain(error) });
+    }
+  }
+
   #hear(message: FromWorker): void {
     if ('crash' in message) {
       this.end(fromPlain(message.crash));
+      return;
+    }
+    if ('ask' in message) {
+      void this.#score(message);
       return;
     }
     const pending = this.#pending.get(message.id);

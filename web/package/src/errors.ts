@@ -26,6 +26,14 @@ export type ErrorCode =
   | 'source.hash_mismatch'
   /** A file could not be read: it changed, moved, or permission was withdrawn. */
   | 'source.unreadable'
+  /** A scorer threw; what it threw is the `cause`. */
+  | 'method.scorer'
+  /** A scorer gave too few or too many numbers, one that is not finite, or something else. */
+  | 'method.score'
+  /** The next turn needs other rows than the session has: make a new session. */
+  | 'session.other_rows'
+  /** The pool of keys and values has no room left: ask for a larger `poolLength`, or dispose of a fork. */
+  | 'session.pool_full'
   /** The browser grants this site no more storage. */
   | 'cache.full'
   /** The browser's private storage failed. */

@@ -1,28 +1,34 @@
 export type { Adapter, Adapters, AdapterUse } from './adapter.js';
 export { type ErrorCode, PilotfishError } from './errors.js';
-export { type Guide, type Model, type SessionOptions } from './model.js';
+export { type Guide, type Model, type RestoreOptions, type SessionOptions } from './model.js';
 export { type ModelCache, Pilotfish } from './pilotfish.js';
-export type { Session } from './session.js';
+export type { ResumeOptions, Session, TurnOptions } from './session.js';
 export type {
   AdapterInfo,
   CacheEntry,
   CacheUsage,
   Candidate,
+  Cost,
   EngineInfo,
   Filter,
   LoadOptions,
   Matvec,
   Message,
+  Method,
   ModelInfo,
   OpenOptions,
   PeftSource,
   Progress,
   Prompt,
+  Reward,
   Sampling,
+  SavedSession,
+  Scorer,
   SessionInfo,
   Source,
   Step,
   StepOf,
   TokenRules,
   Weight,
+  WhenFull,
 } from './types.js';

@@ -1,21 +1,27 @@
 import { Adapter, type Adapters, wireAdapters } from './adapter.js';
 import type { Channel } from './channel.js';
 import { PilotfishError } from './errors.js';
-import type { Handle, WireGuide, WirePrompt, WireSession } from './protocol.js';
+import type { Handle, HandleOptions, WireAdapter, WireGuide, WireSession } from './protocol.js';
+import { promptOf } from './prompt.js';
+import { wireMethod } from './scorer.js';
 import { Session } from './session.js';
 import { loadParams, wireSource } from './source.js';
 import type {
   Filter,
   LoadOptions,
   Message,
+  Method,
   ModelInfo,
   PeftSource,
   Progress,
   Prompt,
   Sampling,
+  SavedSession,
+  Scorer,
   Source,
   TokenRules,
   Weight,
+  WhenFull,
 } from './types.js';
 
 /**
@@ -71,8 +77,16 @@ export type SessionOptions<Name extends string = string> = Prompt &
     readonly stop?: string | readonly string[];
     /** `logits`: every step brings the mixed logits of the whole vocabulary. */
     readonly return?: 'logits';
+    /** Texts of the same prompt that are made at once; sample `i` has the seed plus `i`. Rows times samples may be 32. */
+    readonly samples?: number;
+    /** How tokens are chosen; from the mix when left out. */
+    readonly method?: Method<Name>;
+    /** What happens when the context is full; `stop` when left out. A search above the step stops. */
+    readonly whenFull?: WhenFull;
     /** Tokens that prompt and continuation may take together. */
     readonly contextLength?: number;
+    /** Positions of keys and values over all rows, forks included; what rows and samples need when left out. */
+    readonly poolLength?: number;
     readonly maxTokens?: number;
     /** How many steps the GPU may be ahead of what was read. A slider acts after so many. */
     readonly inFlight?: number;
@@ -80,6 +94,17 @@ export type SessionOptions<Name extends string = string> = Prompt &
     readonly signal?: AbortSignal;
     readonly onProgress?: (progress: Progress) => void;
   };
+
+/** What a saved session cannot hold: adapters and models of its guides, a function that rewards. */
+export interface RestoreOptions {
+  /** By the name of the guide; shares and preferences are the saved ones. */
+  readonly guides?: Readonly<Record<string, { readonly adapter: Adapters } | { readonly model: Model }>>;
+  /** The base's own. */
+  readonly adapter?: Adapters;
+  readonly reward?: Scorer;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+}
 
 /** A model on the GPU. */
 export class Model {
@@ -126,10 +151,45 @@ export class Model {
 
   /** Allocates the rows' caches, reads the prompts, and stands ready to generate. */
   async session<const Name extends string = string>(options: SessionOptions<Name>): Promise<Session<Name>> {
-    const wire = this.#wire(options);
     const { signal, onProgress } = options;
-    const made = await this.#channel.call('session', { model: this.#live(), options: wire }, { signal, onProgress });
-    return new Session<Name>(this.#channel, made.handle, made.info, Object.keys(options.guides ?? {}), signal);
+    const { wire, reward } = this.#wire(options);
+    const params = { model: this.#live(), options: wire, scored: reward !== undefined };
+    const made = await this.#channel.call('session', params, { signal, onProgress });
+    const on = this.#modelsOf(wire.guides);
+    return new Session<Name>(this.#channel, made, { on, reward, signal });
+  }
+
+  /**
+   * Goes on from what `session.save()` gave: the text is the one that the session would have made. Adapters and models of its guides
+   * are named again, in the order in which the guide has them.
+   * @throws PilotfishError `argument.invalid` where one is missing
+   */
+  async restore(saved: SavedSession, options: RestoreOptions = {}): Promise<Session> {
+    const { reward, signal, onProgress } = options;
+    const engine = savedOptions(saved);
+    const guides = engine.guides.map((guide) => {
+      const given = options.guides?.[guide.name];
+      const named = `guide ${guide.name}`;
+      if (guide.adapters !== undefined) {
+        const again = this.#again(guide.adapters, given && 'adapter' in given ? given.adapter : undefined, named);
+        return { ...guide, adapters: again.uses, model: again.on === this.#handle ? null : again.on };
+      }
+      if (typeof guide.model !== 'number') return guide;
+      if (!given || !('model' in given)) throw new PilotfishError('argument.invalid', `${named} needs its model`);
+      return { ...guide, model: given.model.#of(this.#channel, named) };
+    });
+    const own = engine.adapters ?? [];
+    const adapters = own.length === 0 ? [] : this.#again(own, options.adapter, 'the base').uses;
+    if ((engine.method?.name ?? 'genarm') !== 'genarm' && !engine.method?.reward && reward === undefined) {
+      throw new PilotfishError(
+        'argument.invalid',
+        `${engine.method?.name} was rewarded by a function: name it as reward`,
+      );
+    }
+    const params = { model: this.#live(), options: { ...engine, guides, adapters }, scored: reward !== undefined };
+    const made = await this.#channel.call('restore', params, { signal, onProgress });
+    const lengths = engine.continued.map((ids) => ids.length);
+    return new Session(this.#channel, made, { on: this.#modelsOf(guides), reward, signal, lengths });
   }
 
   /** Frees the model. Sessions that use it keep what they need until they are disposed of. */
@@ -148,7 +208,38 @@ export class Model {
     return this.#handle;
   }
 
-  #wire<Name extends string>(options: SessionOptions<Name>): WireSession {
+  /** This model's handle, for a guide that runs on it. */
+  #of(channel: Channel, guide: string): Handle {
+    if (this.#channel !== channel) {
+      throw new PilotfishError('argument.invalid', `${guide}: its model belongs to another Pilotfish instance`);
+    }
+    return this.#live();
+  }
+
+  /** The model that each guide runs on, and the base. */
+  #modelsOf(guides: readonly { name: string; model?: Handle | null }[]): Map<string | null, Handle> {
+    const on = guides.map(({ name, model }): [string, Handle] => [name, model ?? this.#handle]);
+    return new Map<string | null, Handle>([[null, this.#handle], ...on]);
+  }
+
+  /** Saved shares and preferences of adapters that are given again. */
+  #again(
+    saved: readonly WireAdapter[],
+    adapters: Adapters | undefined,
+    who: string,
+  ): { on: Handle; uses: WireAdapter[] } {
+    const { on, uses } =
+      adapters === undefined ? { on: this.#handle, uses: [] } : wireAdapters(this.#channel, adapters, who);
+    if (uses.length !== saved.length) {
+      throw new PilotfishError(
+        'argument.invalid',
+        `${who} was saved with ${saved.length} adapters, given: ${uses.length}`,
+      );
+    }
+    return { on, uses: saved.map((use, at) => ({ ...use, adapter: uses[at]?.adapter ?? use.adapter })) };
+  }
+
+  #wire<Name extends string>(options: SessionOptions<Name>): { wire: WireSession; reward: Scorer | undefined } {
     const guides = Object.entries<Guide>(options.guides ?? {}).map(([name, guide]): WireGuide => {
       const weight = guide.weight ?? 1;
       if (guide.adapter !== undefined) {
@@ -157,26 +248,34 @@ export class Model {
         return { name, weight, adapters: uses, ...relative, ...(on === this.#handle ? {} : { model: on }) };
       }
       if (guide.model === undefined) return { name, weight, context: guide.context, against: guide.against ?? null };
-      if (guide.model.#channel !== this.#channel) {
-        throw new PilotfishError('argument.invalid', `guide ${name}: its model belongs to another Pilotfish instance`);
-      }
-      return { name, weight, model: guide.model.#live() };
+      return { name, weight, model: guide.model.#of(this.#channel, `guide ${name}`) };
     });
-    const { normalize, filter, tokens, contextLength, maxTokens, inFlight } = options;
+    const { normalize, filter, tokens, samples, whenFull, contextLength, poolLength, maxTokens, inFlight } = options;
+    const names = guides.map(({ name }) => name);
+    const chosen = options.method === undefined ? undefined : wireMethod(options.method, names);
     const forced = options.forced === undefined ? undefined : Array.from(options.forced);
     const stop = typeof options.stop === 'string' ? [options.stop] : options.stop;
     const own = options.adapter === undefined ? undefined : wireAdapters(this.#channel, options.adapter, 'the base');
     if (own !== undefined && own.on !== this.#handle) {
       throw new PilotfishError('argument.invalid', "the base's adapter was loaded for another model");
     }
-    return {
-      prompt: wirePrompt(options),
+    const wire = {
+      prompt: promptOf(options),
       guides,
       ...(own === undefined ? {} : { adapters: own.uses }),
       sampling: samplingOf(options),
       ...withoutUndefined({ normalize, filter, tokens, forced, stop, return: options.return }),
-      ...withoutUndefined({ contextLength, maxTokens, inFlight }),
+      ...withoutUndefined({
+        samples,
+        method: chosen?.method,
+        whenFull,
+        contextLength,
+        poolLength,
+        maxTokens,
+        inFlight,
+      }),
     };
+    return { wire, reward: chosen?.reward };
   }
 }
 
@@ -184,13 +283,21 @@ function isPeft(source: Source | PeftSource): source is PeftSource {
   return typeof source === 'object' && 'config' in source && 'weights' in source;
 }
 
-function wirePrompt({ messages, prompt, ids }: Prompt): WirePrompt {
-  const given = [messages, prompt, ids].filter((one) => one !== undefined).length;
-  if (given !== 1) {
-    throw new PilotfishError('argument.invalid', `give exactly one of messages, prompt and ids; found ${given}`);
+/** What of a saved session's options is looked at here. */
+interface SavedOptions extends HandleOptions {
+  readonly continued: readonly (readonly number[])[];
+  readonly method?: { readonly name: string; readonly reward?: string | null };
+}
+
+/** @throws PilotfishError `argument.invalid` for what no session saved */
+function savedOptions({ version, options }: SavedSession): SavedOptions {
+  if (version !== 1 || !('guides' in options && Array.isArray(options.guides)) || !('continued' in options)) {
+    throw new PilotfishError(
+      'argument.invalid',
+      `a saved session has version 1 and options, found version ${String(version)}`,
+    );
   }
-  if (messages !== undefined) return { chat: messages };
-  return prompt !== undefined ? { text: prompt } : { ids: Array.from(ids ?? []) };
+  return options as SavedOptions;
 }
 
 /** Of all options, those that say how a token is drawn. */

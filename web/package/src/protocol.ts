@@ -8,16 +8,19 @@ import type {
   AdapterInfo,
   CacheEntry,
   CacheUsage,
+  Cost,
   EngineInfo,
   Filter,
   Message,
   ModelInfo,
   Progress,
   Sampling,
+  SavedSession,
   SessionInfo,
   Step,
   TokenRules,
   Weight,
+  WhenFull,
 } from './types.js';
 
 export type Handle = number;
@@ -47,6 +50,11 @@ export interface WireAdapter {
 export type WireAdapterSource =
   { readonly gguf: WireSource } | { readonly config: WireSource; readonly weights: WireSource };
 
+/** `reward` is a guide's name; without one, the page is asked. */
+export type WireMethod = { readonly name: string; readonly reward?: string } & Readonly<
+  Record<string, number | string>
+>;
+
 export interface WireSession {
   readonly prompt: WirePrompt;
   readonly guides: readonly WireGuide[];
@@ -59,9 +67,41 @@ export interface WireSession {
   readonly forced?: readonly number[];
   readonly stop?: readonly string[];
   readonly return?: 'logits';
+  readonly samples?: number;
+  readonly method?: WireMethod;
+  readonly whenFull?: WhenFull;
   readonly contextLength?: number;
+  readonly poolLength?: number;
   readonly maxTokens?: number;
   readonly inFlight?: number;
+}
+
+/** The engine's own options, but with handles where it has places. */
+export interface HandleOptions {
+  readonly guides: readonly {
+    readonly name: string;
+    readonly context?: string;
+    readonly against?: string | null;
+    readonly model?: Handle | null;
+    readonly adapters?: readonly WireAdapter[];
+  }[];
+  readonly adapters?: readonly WireAdapter[];
+}
+
+/** What the next turn changes; what is left out stays. */
+export interface WireTurn {
+  readonly prompt: WirePrompt;
+  /** Of context guides, by name. */
+  readonly contexts?: Readonly<Record<string, { readonly context: string; readonly against: string | null }>>;
+  readonly forced?: readonly number[];
+  readonly stop?: readonly string[];
+  readonly maxTokens?: number;
+  readonly whenFull?: WhenFull;
+}
+
+export interface MadeSession {
+  readonly handle: Handle;
+  readonly info: SessionInfo;
 }
 
 /** The worker's methods: what each takes and answers. */
@@ -77,7 +117,16 @@ export interface Methods {
     info: AdapterInfo;
   };
   disposeAdapter(params: { adapter: Handle }): void;
-  session(params: { model: Handle; options: WireSession }): { handle: Handle; info: SessionInfo };
+  /** With `scored`, the page is asked for rewards. */
+  session(params: { model: Handle; options: WireSession; scored: boolean }): MadeSession;
+  restore(params: { model: Handle; options: HandleOptions; scored: boolean }): MadeSession;
+  turn(params: { session: Handle; turn: WireTurn }): { reused: number; info: SessionInfo };
+  resume(params: { session: Handle; maxTokens?: number; whenFull?: WhenFull }): void;
+  fork(params: { session: Handle }): MadeSession;
+  /** `lengths`: what was read of each sample. */
+  save(params: { session: Handle; lengths: readonly number[] }): SavedSession;
+  cost(params: { session: Handle }): Cost;
+  setAdapters(params: { session: Handle; guide: string | null; uses: readonly WireAdapter[] }): SessionInfo;
   next(params: { session: Handle }): Step | undefined;
   setWeight(params: { session: Handle; guide: string; weight: Weight }): void;
   setShare(params: { session: Handle; guide: string | null; at: number; share: number }): void;
@@ -100,13 +149,23 @@ export type Answer<M extends Method> = ReturnType<Methods[M]>;
 
 export type ToWorker =
   | { readonly [M in Method]: { readonly id: number; readonly method: M; readonly params: Params<M> } }[Method]
-  | { readonly id: number; readonly abort: true };
+  | { readonly id: number; readonly abort: true }
+  | Asked;
+
+/** The worker asks for the rewards of texts, which the page answers with the same `ask`. */
+export interface Ask {
+  readonly ask: number;
+  readonly session: Handle;
+  readonly texts: readonly string[];
+}
+export type Asked = { readonly ask: number } & ({ readonly scores: Float32Array } | { readonly error: PlainError });
 
 export type FromWorker =
   | { readonly id: number; readonly answer: unknown }
   | { readonly id: number; readonly error: PlainError }
   | { readonly id: number; readonly progress: Progress }
-  | { readonly crash: PlainError };
+  | { readonly crash: PlainError }
+  | Ask;
 
 /** The end of a message channel: a `Worker`, a worker's own scope, or (in tests) a `MessagePort`. */
 export interface Port {

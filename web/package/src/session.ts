@@ -1,58 +1,139 @@
+import { type Adapters, wireAdapters } from './adapter.js';
 import type { Channel } from './channel.js';
 import { PilotfishError } from './errors.js';
-import type { Handle } from './protocol.js';
-import type { Sampling, SessionInfo, StepOf, TokenRules, Weight } from './types.js';
+import { promptOf } from './prompt.js';
+import type { Handle, MadeSession } from './protocol.js';
+import { scorerOf } from './scorer.js';
+import type {
+  Cost,
+  Progress,
+  Prompt,
+  Sampling,
+  SavedSession,
+  Scorer,
+  SessionInfo,
+  StepOf,
+  TokenRules,
+  Weight,
+  WhenFull,
+} from './types.js';
+
+/** What the next turn begins with. What is left out stays as it was, but for `forced`, which is gone. */
+export type TurnOptions<Name extends string = string> = Prompt & {
+  /** Other sentences for context guides. */
+  readonly guides?: { readonly [N in Name]?: { readonly context: string; readonly against?: string | null } };
+  readonly maxTokens?: number;
+  readonly stop?: string | readonly string[];
+  readonly forced?: readonly number[] | Uint32Array;
+  readonly whenFull?: WhenFull;
+  /** From now on in place of the session's own. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+};
+
+export interface ResumeOptions {
+  /** Tokens in all, those that are there included; as before when left out. */
+  readonly maxTokens?: number;
+  /** From now on. What ended because the context was full goes on if it may shift. */
+  readonly whenFull?: WhenFull;
+  /** From now on in place of the session's own. */
+  readonly signal?: AbortSignal;
+}
+
+/** @internal What the page's end of a session knows of how it was made. */
+export interface Made {
+  /** The model that each guide runs on, and the base (`null`) itself. */
+  readonly on: ReadonlyMap<string | null, Handle>;
+  readonly reward?: Scorer | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Tokens that each sample begins with, of a saved one. */
+  readonly lengths?: readonly number[];
+}
+
+const STOPPED = Symbol('stopped');
 
 /**
- * One continuation, token by token. Iterating pulls: while the reader is slow, the GPU waits (with at most `inFlight` steps
- * ahead), so nothing piles up. Leaving the loop stops the generation.
+ * One continuation, or several samples of one, token by token. Iterating pulls: while the reader is slow, the GPU waits (with at most
+ * `inFlight` steps ahead), so nothing piles up. Leaving the loop stops the generation; `resume` goes on after that.
  */
 export class Session<Name extends string = string> implements AsyncIterable<StepOf<Name>> {
-  readonly info: SessionInfo;
   readonly #channel: Channel;
   readonly #handle: Handle;
-  readonly #signal: AbortSignal | undefined;
+  readonly #made: Made;
   // An abort rejects what waits by itself.
   readonly #onAbort = () => this.#endInWorker();
-  readonly #guides: ReadonlySet<string>;
+  #info: SessionInfo;
+  #signal: AbortSignal | undefined;
   #disposed = false;
   #stopped = false;
   #answerStop!: () => void;
   /** Resolves when `stop` is called. */
-  readonly #stop = new Promise<undefined>((resolve) => {
-    this.#answerStop = () => resolve(undefined);
-  });
+  #stop!: Promise<typeof STOPPED>;
   /** What the engine said against a setting, thrown by the next step. */
   #objection: unknown;
+  /** What the scorer threw last. */
+  #thrown: unknown;
+  /** Steps that were asked for and not read: a stop came between. They come first after `resume`. */
+  #late: Promise<StepOf<Name> | undefined>[] = [];
+  /** How many tokens of each sample were read. */
+  #lengths: number[];
 
   /** @internal */
-  constructor(
-    channel: Channel,
-    handle: Handle,
-    info: SessionInfo,
-    guides: readonly string[],
-    signal: AbortSignal | undefined,
-  ) {
+  constructor(channel: Channel, { handle, info }: MadeSession, made: Made) {
     this.#channel = channel;
     this.#handle = handle;
-    this.#signal = signal;
-    this.info = info;
-    this.#guides = new Set(guides);
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#info = info;
+    this.#made = made;
+    this.#lengths = [...(made.lengths ?? [])];
+    this.#reopen(made.signal);
+    const { reward } = made;
+    if (reward !== undefined) {
+      const score = scorerOf(reward);
+      channel.scorers.set(handle, async (texts) => {
+        try {
+          return await score(texts);
+        } catch (error) {
+          this.#thrown = error;
+          throw error;
+        }
+      });
+    }
   }
 
-  /** The next token; undefined once the text has ended or was stopped. */
+  /** What it takes and does; a turn has other prompts. */
+  get info(): SessionInfo {
+    return this.#info;
+  }
+
+  /**
+   * The next token; undefined once the text has ended or was stopped. Of several samples, one after the other.
+   * @throws PilotfishError `method.scorer` when a scorer threw, `method.score` when it gave something else than one finite number for
+   * each text; the session is usable after that, and asks again
+   */
   async next(): Promise<StepOf<Name> | undefined> {
-    this.#mustLive();
-    this.#signal?.throwIfAborted();
-    if (this.#objection !== undefined) {
-      const objection = this.#objection;
-      this.#objection = undefined;
-      throw objection;
+    for (;;) {
+      this.#mustLive();
+      this.#signal?.throwIfAborted();
+      if (this.#objection !== undefined) {
+        const objection = this.#objection;
+        this.#objection = undefined;
+        throw objection;
+      }
+      if (this.#stopped) return undefined;
+      const late = this.#late.shift();
+      const step = late ?? this.#pull();
+      const first = await Promise.race([step, this.#stop]).catch((error: unknown) => {
+        throw this.#explained(error);
+      });
+      if (first === STOPPED) {
+        this.#late.push(step);
+        return undefined;
+      }
+      // One that came to nothing because of the stop says nothing about what follows.
+      if (first === undefined && late !== undefined) continue;
+      if (first !== undefined) this.#lengths[first.sample] = first.index + 1;
+      return first;
     }
-    if (this.#stopped) return undefined;
-    const step = this.#channel.call('next', { session: this.#handle }, { signal: this.#signal });
-    return (await Promise.race([step, this.#stop])) as StepOf<Name> | undefined;
   }
 
   [Symbol.asyncIterator](): AsyncIterator<StepOf<Name>, undefined> {
@@ -66,6 +147,104 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
         return { done: true, value: undefined };
       },
     };
+  }
+
+  /**
+   * Begins anew with another prompt: a conversation's next turn. Steps count from 0 again; weights, settings and all else stay as they
+   * are now. What the caches hold of the new prompt is not computed again: answers how many positions that were, over all rows. Stop the
+   * answer before it, if it has not ended.
+   * @throws PilotfishError `session.prompt_too_long`, `session.other_rows`: the session is as it was, stopped. After an abort it waits
+   * for another turn.
+   */
+  async turn(options: TurnOptions<Name>): Promise<number> {
+    this.#mustLive();
+    const { signal, onProgress, maxTokens, whenFull } = options;
+    const contexts = Object.entries<{ context: string; against?: string | null } | undefined>(options.guides ?? {});
+    for (const [guide] of contexts) this.#check(guide, '', []);
+    const turn = {
+      prompt: promptOf(options),
+      contexts: Object.fromEntries(
+        contexts.flatMap(([name, told]) =>
+          told === undefined ? [] : [[name, { context: told.context, against: told.against ?? null }]],
+        ),
+      ),
+      ...(options.forced !== undefined && { forced: Array.from(options.forced) }),
+      ...(options.stop !== undefined && { stop: typeof options.stop === 'string' ? [options.stop] : options.stop }),
+      ...(maxTokens !== undefined && { maxTokens }),
+      ...(whenFull !== undefined && { whenFull }),
+    };
+    this.#reopen(signal ?? this.#signal);
+    const late = this.#late;
+    this.#late = [];
+    try {
+      const call = { signal: this.#signal, onProgress };
+      const { reused, info } = await this.#channel.call('turn', { session: this.#handle, turn }, call);
+      this.#info = info;
+      this.#lengths = [];
+      return reused;
+    } catch (error) {
+      this.#stopped = true;
+      // After an abort the session has the new prompt, and nothing of it yet.
+      if (this.#signal?.aborted) this.#lengths = [];
+      else this.#late = late;
+      throw error;
+    }
+  }
+
+  /**
+   * Goes on after `stop()`, after a text that reached `maxTokens`, or (with `whenFull`) one that filled the context. The text is the one that an uninterrupted session makes: iterate
+   * again for the rest of it.
+   */
+  async resume({ maxTokens, whenFull, signal }: ResumeOptions = {}): Promise<void> {
+    this.#mustLive();
+    this.#reopen(signal ?? this.#signal);
+    const params = {
+      session: this.#handle,
+      ...(maxTokens !== undefined && { maxTokens }),
+      ...(whenFull !== undefined && { whenFull }),
+    };
+    await this.#channel.call('resume', params, { signal: this.#signal });
+  }
+
+  /**
+   * Another session at the same place, which goes its own way. Nothing is computed again; what it adds takes room that `poolLength`
+   * must have left.
+   * @throws PilotfishError `session.pool_full`
+   */
+  async fork({ signal }: { readonly signal?: AbortSignal } = {}): Promise<Session<Name>> {
+    this.#mustLive();
+    const made = await this.#channel.call('fork', { session: this.#handle });
+    const fork = new Session<Name>(this.#channel, made, { ...this.#made, lengths: this.#lengths, signal });
+    fork.#late = [...this.#late];
+    return fork;
+  }
+
+  /** What is needed to go on from the last token that was read, as plain data: keep it, and hand it to `model.restore`. */
+  async save(): Promise<SavedSession> {
+    this.#mustLive();
+    const lengths = Array.from(this.#lengths, (length) => length ?? 0);
+    return this.#channel.call('save', { session: this.#handle, lengths });
+  }
+
+  /** What was done so far; also while a step is awaited. */
+  async cost(): Promise<Cost> {
+    this.#mustLive();
+    return this.#channel.call('cost', { session: this.#handle });
+  }
+
+  /**
+   * Gives a guide of adapters other ones; without a guide, the base, which may have none (`null`). Its rows read the text so far anew,
+   * all others keep what they have.
+   * @throws PilotfishError `argument.invalid` for adapters of another model
+   */
+  async setAdapters(guide: Name | null, adapters: Adapters | null): Promise<void> {
+    this.#check(guide, '', []);
+    const who = guide ?? 'the base';
+    const { on, uses } = adapters === null ? { on: undefined, uses: [] } : wireAdapters(this.#channel, adapters, who);
+    if (on !== undefined && on !== this.#made.on.get(guide)) {
+      throw new PilotfishError('argument.invalid', `the adapters for ${who} were loaded for another model`);
+    }
+    this.#info = await this.#channel.call('setAdapters', { session: this.#handle, guide, uses });
   }
 
   /**
@@ -125,8 +304,8 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
   }
 
   /**
-   * Ends the text after the last token that was read: whoever waits for another hears at once that there is none, and a step
-   * that the GPU is at is dropped when it is done.
+   * Ends the text after the last token that was read: whoever waits for another hears at once that there is none, whatever the GPU or a
+   * scorer is at. `resume` goes on.
    */
   stop(): void {
     this.#stopped = true;
@@ -139,6 +318,7 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
     if (this.#disposed) return;
     this.#disposed = true;
     this.#signal?.removeEventListener('abort', this.#onAbort);
+    this.#channel.scorers.delete(this.#handle);
     await this.#channel.call('disposeSession', { session: this.#handle });
   }
 
@@ -148,8 +328,8 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
 
   #check(guide: string | null, what: string, numbers: readonly number[]): void {
     this.#mustLive();
-    if (guide !== null && !this.#guides.has(guide)) {
-      const known = [...this.#guides].join(', ') || 'none';
+    if (guide !== null && !this.#made.on.has(guide)) {
+      const known = [...this.#made.on.keys()].filter((name) => name !== null).join(', ') || 'none';
       throw new PilotfishError(
         'argument.invalid',
         `there is no guide ${JSON.stringify(guide)}; the session has: ${known}`,
@@ -159,6 +339,31 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
     if (wrong !== undefined) {
       throw new PilotfishError('argument.invalid', `${what} must be a finite number, found ${wrong}`);
     }
+  }
+
+  async #pull(): Promise<StepOf<Name> | undefined> {
+    const step = await this.#channel.call('next', { session: this.#handle }, { signal: this.#signal });
+    return step as StepOf<Name> | undefined;
+  }
+
+  /** What a scorer threw says more than its message, which is all that came through the worker. */
+  #explained(error: unknown): unknown {
+    const cause = this.#thrown;
+    if (!(error instanceof PilotfishError) || error.code !== 'method.scorer' || cause === undefined) return error;
+    this.#thrown = undefined;
+    if (cause instanceof PilotfishError && cause.code === 'method.score') return cause;
+    return new PilotfishError(error.code, error.message, { cause });
+  }
+
+  /** Lets steps come again, under this signal. */
+  #reopen(signal: AbortSignal | undefined): void {
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+    this.#signal = signal;
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#stopped = false;
+    this.#stop = new Promise((resolve) => {
+      this.#answerStop = () => resolve(STOPPED);
+    });
   }
 
   #endInWorker(): void {

@@ -156,8 +156,101 @@ export type Filter = { readonly row: string } & (
   | { readonly topP: number; readonly plausibility?: never; readonly topK?: never }
 );
 
+/** Scores texts, each what was said after the prompt, so far: one finite number a text, the higher the better. */
+export type Scorer = (texts: readonly string[]) => Scores | Promise<Scores>;
+export type Scores = readonly number[] | Float32Array | Float64Array;
+
+/**
+ * How tokens are chosen: by the mix alone (`genarm`), or by a search above it, which a reward decides. The search starts from the
+ * mix's log-probabilities; at temperature 0 `args` and `transfer-q` take the best token, otherwise they draw.
+ */
+export type Method<Guide extends string = string> =
+  | {
+      /** One step a token, drawn from the mix (arXiv 2410.08193, and all that is a weighted sum). */
+      readonly name: 'genarm';
+    }
+  | {
+      /** The token with the highest log-probability plus `weight` times the reward of the text that ends with it (arXiv 2402.01694). */
+      readonly name: 'args';
+      readonly reward: Reward<Guide>;
+      /** Of the likeliest tokens, how many are tried: 1 to 64, 10 when left out. */
+      readonly candidates?: number;
+      /** Of either sign; 1 when left out. */
+      readonly weight?: number;
+    }
+  | {
+      /** As `args`, but the reward is that of the text after `rollout` tokens more (arXiv 2405.20495). */
+      readonly name: 'transfer-q';
+      readonly reward: Reward<Guide>;
+      /** How many tokens are tried: each takes a sample's rows, of which there may be 32. 10 when left out. */
+      readonly candidates?: number;
+      readonly weight?: number;
+      /** Tokens; 16 when left out. */
+      readonly rollout?: number;
+    }
+  | {
+      /** Of whole texts from the mix, the one with the highest reward. The first step comes when all are there. */
+      readonly name: 'best-of-n';
+      readonly reward: Reward<Guide>;
+      /** Texts: 1 to 256, 16 when left out. */
+      readonly candidates?: number;
+    }
+  | {
+      /** Segments, drawn until one is accepted for its reward (arXiv 2406.16306). */
+      readonly name: 'cards';
+      readonly reward: Reward<Guide>;
+      /** Draws of a segment at most, of which the best is taken then; 8 when left out. */
+      readonly candidates?: number;
+      /** A segment ends before a token whose entropy under the base is at least this, in nats; 2 when left out. */
+      readonly entropy?: number;
+      /** Tokens of a segment at most; 32 when left out. */
+      readonly segment?: number;
+      /** The reward that a text of `maxTokens` tokens should reach, a shorter one in proportion; 0 when left out. */
+      readonly goal?: number;
+      /** A segment `r` below that is accepted with probability exp(−r / beta); 1 when left out. */
+      readonly beta?: number;
+    };
+
+/**
+ * A guide's name: the sum of its log-probabilities (for a relative or context guide, of the difference it makes). Or a function, which
+ * runs in the page's thread.
+ */
+export type Reward<Guide extends string = string> = Guide | Scorer;
+
+/**
+ * When the context is full: `stop` ends the text with `context`; `shift` keeps the prompt, drops half of what follows, and goes on;
+ * `keep` does the same, but keeps so many first tokens of each row.
+ */
+export type WhenFull = 'stop' | 'shift' | { readonly keep: number };
+
+/** What a session has done so far. */
+export interface Cost {
+  /** Steps handed to the GPU. */
+  readonly steps: number;
+  /** Positions computed in steps, over all rows. */
+  readonly decoded: number;
+  /** Positions computed while reading prompts, over all rows. */
+  readonly prefilled: number;
+  /** Positions that did not need to be computed, because their keys and values were there. */
+  readonly reused: number;
+  /** Texts that a scorer was asked about. */
+  readonly scored: number;
+  /** Bytes of the most keys and values that were held at once. */
+  readonly kvPeak: number;
+}
+
+/** A session as plain data, to be kept as JSON; `model.restore` goes on from it. */
+export interface SavedSession {
+  readonly version: 1;
+  /** In the engine's words: options, live changes included, and the token ids of each sample. */
+  readonly options: object;
+}
+
 export interface StepOf<Guide extends string = string> {
+  /** Counts from 0, in each sample. */
   readonly index: number;
+  /** Which of the session's samples it belongs to. */
+  readonly sample: number;
   readonly id: number;
   /**
    * The newly decoded piece of text; empty while a character is only half there, or while it may be the beginning of a stop
@@ -167,6 +260,10 @@ export interface StepOf<Guide extends string = string> {
   readonly stop: 'end' | 'length' | 'context' | 'stop_string' | null;
   /** The stop string that ended the text. */
   readonly stopString?: string;
+  /** Tokens that were dropped before this one, because the context was full; 0 nearly always. */
+  readonly shifted: number;
+  /** Of a search: what the text up to here, or the whole text or segment that it chose, is rewarded with. */
+  readonly reward?: number;
   readonly logProbs: {
     readonly base: number;
     /** The mix at temperature 1, like the base and the guides. */
@@ -201,6 +298,8 @@ export type Step = StepOf;
 export type Candidate = CandidateOf;
 
 export interface SessionInfo {
+  /** Texts, or trials of a search, that run at once, each with rows like these. */
+  readonly samples: number;
   readonly rows: readonly {
     readonly name: string;
     readonly model: string;

@@ -61,7 +61,8 @@ impl Session {
         self.sync(&mut progress).await
     }
 
-    /// Goes on after [`Session::stop`], or after [`Stop::Length`], up to `max_tokens` tokens in all. What had been computed ahead
+    /// Goes on after [`Session::stop`], or after [`Stop::Length`], up to `max_tokens` tokens in all; after [`Stop::Context`], where
+    /// [`Session::set_when_full`] lets it. What had been computed ahead
     /// and was not given out is dropped, so that the text is the one that an uninterrupted session makes.
     pub async fn resume(&mut self, max_tokens: u32) -> Result<()> {
         self.pause().await?;
@@ -77,6 +78,7 @@ impl Session {
         for (lane, ended) in self.lanes.iter_mut().zip(ended) {
             lane.ended = ended.filter(|stop| matches!(stop, Stop::End | Stop::StopString));
         }
+        self.drop_middle();
         self.sync(&mut |_| true).await?;
         self.go_on_searching();
         Ok(())
@@ -107,6 +109,10 @@ impl Session {
         fork.go_on_after(&texts)?;
         for (own, of) in fork.lanes.iter_mut().zip(&self.lanes) {
             own.ended = of.ended;
+        }
+        fork.pending.clone_from(&self.pending);
+        if let (Some(own), Some(of)) = (&mut fork.controller, &self.controller) {
+            own.take_over(of);
         }
         fork.sync(&mut |_| true).await?;
         self.go_on(self.options.max_tokens).await?;

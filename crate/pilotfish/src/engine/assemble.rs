@@ -8,7 +8,8 @@ use super::controller::Controller;
 use super::lane::{Lane, Text};
 use super::model::Model;
 use super::options::{Returns, SessionOptions};
-use super::plan::{Cost, RowInfo, SessionInfo, SessionPlan, mix_rule};
+use super::plan::{RowInfo, SessionInfo, SessionPlan, mix_rule};
+use super::remote::Remote;
 use super::rows::Rows;
 use super::session::{MAX_IN_FLIGHT, Session, Set};
 use super::stop::StopStrings;
@@ -142,11 +143,10 @@ impl Session {
                 0 => DEFAULT_IN_FLIGHT,
                 asked => asked.min(MAX_IN_FLIGHT),
             },
-            stop_asked: false,
             faulty: false,
             shifted: 0,
             controller: controller.map(Box::new),
-            cost: Cost::default(),
+            remote: Remote::default(),
             _buffers: buffers,
         };
         session.info.dispatches_per_step = session.step_dispatches().count() as u32;

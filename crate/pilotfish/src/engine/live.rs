@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::Models;
 use super::assemble::{SetPlan, Target};
-use super::options::{AdapterUse, GuideKind};
+use super::options::{AdapterUse, GuideKind, WhenFull};
 use super::plan::RowInfo;
 use super::rows::Row;
 use super::session::{Session, Set};
@@ -69,6 +69,11 @@ impl Session {
             lane.mixer.force(&self.gpu, self.depth, ids)?;
         }
         Ok(())
+    }
+
+    /// Sets what happens when the context is full. A text that has ended for it goes on with [`Session::resume`].
+    pub fn set_when_full(&mut self, when_full: WhenFull) {
+        self.options.when_full = when_full;
     }
 
     /// Sets temperature, filters, penalties and seed. Acts on the next submitted step.

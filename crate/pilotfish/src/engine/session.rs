@@ -14,6 +14,7 @@ use super::lane::Lane;
 use super::model::Model;
 use super::options::SessionOptions;
 use super::plan::{Cost, SessionInfo, SessionPlan};
+use super::remote::Remote;
 use super::reward::Scorer;
 use super::rows::Rows;
 use super::step::{Step, Stop};
@@ -74,12 +75,11 @@ pub struct Session {
     /// Positions of the longest prompt.
     pub(super) longest_prompt: u32,
     pub(super) in_flight: u32,
-    pub(super) stop_asked: bool,
     pub(super) faulty: bool,
     pub(super) shifted: u32,
     pub(super) controller: Option<Box<Controller>>,
     pub(super) info: SessionInfo,
-    pub(super) cost: Cost,
+    pub(super) remote: Remote,
     /// Everything the session has on the GPU but what its sets own.
     pub(super) _buffers: Owned,
 }
@@ -125,8 +125,16 @@ impl Session {
 
     /// What this session has done so far.
     pub fn cost(&self) -> Cost {
-        let kv_peak = self.sets.iter().map(|set| set.streams.pool.peak_bytes()).sum();
-        Cost { kv_peak, ..self.cost }
+        Cost { kv_peak: self.kv_peak(), ..self.remote.cost() }
+    }
+
+    /// Stops it, and tells what it has cost, even while a step is awaited.
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
+
+    fn kv_peak(&self) -> u64 {
+        self.sets.iter().map(|set| set.streams.pool.peak_bytes()).sum()
     }
 
     /// Gives the reward of a method that names no guide for it.
@@ -145,7 +153,7 @@ impl Session {
     /// Submits no more; [`Session::next`] gives what is in flight no more either, but one last step (of each sample) that says
     /// [`Stop::Stopped`] if there is one. [`Session::resume`] goes on.
     pub fn stop(&mut self) {
-        self.stop_asked = true;
+        self.remote.stop();
     }
 
     /// The next token, or `None` when the generation has ended. Of several samples, one after the other.
@@ -162,10 +170,10 @@ impl Session {
             if self.lanes.iter().all(|lane| lane.ended.is_some()) || self.faulty {
                 return Ok(None);
             }
-            if self.flights.is_empty() && !self.stop_asked && self.room() == Some(Stop::Context) {
+            if self.flights.is_empty() && !self.stopping() && self.room() == Some(Stop::Context) {
                 self.shift().await?;
             }
-            while !self.stop_asked && self.flights.len() < self.in_flight as usize && self.room().is_none() {
+            while !self.stopping() && self.flights.len() < self.in_flight as usize && self.room().is_none() {
                 self.submit()?;
             }
             let Some(reports) = self.reports().await? else { return Ok(None) };
@@ -178,7 +186,7 @@ impl Session {
 
     /// Turns the reports of a step into steps of the lanes that have not ended.
     fn give(&mut self, reports: Vec<(Telemetry, Option<Vec<f32>>)>) {
-        let last = if self.stop_asked {
+        let last = if self.stopping() {
             Some(Stop::Stopped)
         } else {
             self.room().filter(|_| self.flights.is_empty() && !self.can_shift())
@@ -272,7 +280,7 @@ impl Session {
 
     /// Forgets that a stop was asked for.
     pub(super) fn reopen(&mut self) {
-        self.stop_asked = false;
+        self.remote.reopen();
     }
 
     /// Begins the text anew: what was read and not given out is forgotten.
@@ -311,7 +319,7 @@ impl Session {
 
     /// Whether a stop was asked for.
     pub(super) fn stopping(&self) -> bool {
-        self.stop_asked
+        self.remote.stopping()
     }
 
     /// Every dispatch of the next step, in order.
@@ -357,8 +365,13 @@ impl Session {
         self.z_readbacks.get(slot as usize).into_iter().for_each(Readback::start);
         self.flights.push_back(slot);
         self.depth += 1;
-        self.cost.steps += 1;
-        self.cost.decoded += self.sets.iter().map(|set| u64::from(set.sizes.rows)).sum::<u64>();
+        let rows: u64 = self.sets.iter().map(|set| u64::from(set.sizes.rows)).sum();
+        let kv_peak = self.kv_peak();
+        self.remote.count(|cost| {
+            cost.steps += 1;
+            cost.decoded += rows;
+            cost.kv_peak = kv_peak;
+        });
         Ok(())
     }
 }

@@ -93,9 +93,9 @@ impl Session {
             }
             done += missing.last.len();
             set.place.write_decode(&self.gpu, &self.batches, &missing.last);
-            self.cost.prefilled += missing.tokens.len() as u64;
+            self.remote.count(|cost| cost.prefilled += missing.tokens.len() as u64);
         }
-        self.cost.reused += reused as u64;
+        self.remote.count(|cost| cost.reused += reused as u64);
         if !progress(PrefillProgress { done: total, total }) {
             return Err(Error::Aborted);
         }
@@ -106,11 +106,18 @@ impl Session {
     /// Drops the middle of every row's text and computes the rest anew, where the options ask for that and something can be
     /// dropped; otherwise the session stays full.
     pub(super) async fn shift(&mut self) -> Result<()> {
-        let Some(n) = self.droppable() else { return Ok(()) };
-        self.dropped += n;
-        self.shifted += n;
-        self.sync(&mut |_| true).await?;
+        if self.drop_middle() {
+            self.sync(&mut |_| true).await?;
+        }
         Ok(())
+    }
+
+    /// The first half of [`Session::shift`]: the caches follow with [`Session::sync`].
+    pub(super) fn drop_middle(&mut self) -> bool {
+        let n = self.droppable().filter(|_| self.room() == Some(Stop::Context));
+        self.dropped += n.unwrap_or_default();
+        self.shifted += n.unwrap_or_default();
+        n.is_some()
     }
 
     /// Whether [`Session::shift`] would make room.
@@ -121,6 +128,9 @@ impl Session {
     /// How many tokens to drop: half of what the shortest row has beyond what it keeps.
     fn droppable(&self) -> Option<u32> {
         let WhenFull::Shift { .. } = self.options.when_full else { return None };
+        if self.searches() {
+            return None;
+        }
         let beyond = |ids: &Vec<TokenId>| (ids.len() - self.kept(ids.len())) as u32;
         let rows = self.rows.rows.iter().map(|row| beyond(&row.ids));
         let left = rows.min()? + self.depth - self.dropped;

@@ -1,16 +1,19 @@
 /** The engine's JSON (snake_case, guides by position) to the package's types (camelCase, guides by name), and back. */
 
-import type { Handle, WireAdapter, WireSession } from '../protocol.js';
+import type { Handle, HandleOptions, WireAdapter, WireSession } from '../protocol.js';
 import type {
   AdapterInfo,
+  Cost,
   EngineInfo,
   Filter,
   ModelInfo,
   Progress,
   Sampling,
+  SavedSession,
   SessionInfo,
   Step,
   TokenRules,
+  WhenFull,
 } from '../types.js';
 
 interface WireEngineInfo {
@@ -81,6 +84,7 @@ export function adapterInfo(json: string): AdapterInfo {
 }
 
 interface WireSessionInfo {
+  samples: number;
   rows: { name: string; model: number; prompt_tokens: number; adapters: number[] }[];
   dispatches_per_step: number;
   weight_bytes_per_step: number;
@@ -92,6 +96,7 @@ interface WireSessionInfo {
 export function sessionInfo(json: string, models: readonly string[]): SessionInfo {
   const wire = JSON.parse(json) as WireSessionInfo;
   return {
+    samples: wire.samples,
     rows: wire.rows.map(({ name, model, prompt_tokens, adapters }) => ({
       name,
       model: models[model] ?? '',
@@ -117,10 +122,13 @@ interface WireLogProbs {
 
 interface WireStep {
   index: number;
+  sample: number;
   id: number;
   text: string;
-  stop: Step['stop'];
+  stop: Step['stop'] | 'stopped';
   stop_string?: string;
+  shifted?: number;
+  reward?: number;
   log_probs: WireLogProbs;
   entropy: number;
   /** Null for an infinite one. */
@@ -142,13 +150,17 @@ export function step(json: string, guides: readonly string[]): Step {
     sampled: log(sampled),
     guides: named(each.map(log)) as Record<string, number>,
   });
-  const { index, id, text, stop, stop_string: stopString, entropy, kl, temperature, logits } = wire;
+  const { index, sample, id, text, stop, stop_string: stopString, reward, entropy, kl, temperature, logits } = wire;
   return {
     index,
+    sample,
     id,
     text,
-    stop,
+    // Who stops a text knows it.
+    stop: stop === 'stopped' ? null : stop,
     ...(stopString !== undefined && { stopString }),
+    shifted: wire.shifted ?? 0,
+    ...(reward !== undefined && { reward }),
     logProbs: logs(wire.log_probs),
     entropy,
     kl: kl ?? Number.POSITIVE_INFINITY,
@@ -163,17 +175,30 @@ export function step(json: string, guides: readonly string[]): Step {
   };
 }
 
+export function cost(json: string): Cost {
+  const { kv_peak: kvPeak, ...rest } = JSON.parse(json) as Omit<Cost, 'kvPeak'> & { kv_peak: number };
+  return { ...rest, kvPeak };
+}
+
+/** @param lengths what was read of each sample: the engine may have made more */
+export function savedSession(json: string, lengths: readonly number[]): SavedSession {
+  const options = JSON.parse(json) as { continued: number[][] };
+  const continued = options.continued.map((ids, sample) => ids.slice(0, lengths[sample] ?? 0));
+  return { version: 1, options: { ...options, continued } };
+}
+
 export function progress(json: string): Progress {
   const { phase, done, total } = JSON.parse(json) as { phase: string; done: number; total: number };
   return { phase, loaded: done, total };
 }
 
-export function samplingJson(sampling: Partial<Sampling>): string {
-  return JSON.stringify(wireSampling(sampling));
+/** In the engine's words, which keep the penalties together. */
+export interface EngineSampling {
+  readonly penalties?: Readonly<Record<string, unknown>>;
+  readonly [name: string]: unknown;
 }
 
-/** The engine keeps the penalties together. */
-function wireSampling(sampling: Partial<Sampling>): object {
+export function engineSampling(sampling: Partial<Sampling>): EngineSampling {
   const {
     repetitionPenalty: repetition,
     presencePenalty: presence,
@@ -183,9 +208,16 @@ function wireSampling(sampling: Partial<Sampling>): object {
     penalizePrompt: prompt,
     ...rest
   } = sampling;
-  const penalties = { repetition, presence, frequency, no_repeat_ngram, last_n, prompt };
-  const given = Object.values(penalties).some((one) => one !== undefined);
-  return { ...mapKeys(rest, snake), ...(given && { penalties }) };
+  const all = { repetition, presence, frequency, no_repeat_ngram, last_n, prompt };
+  const penalties = Object.fromEntries(Object.entries(all).filter(([, one]) => one !== undefined));
+  return { ...mapKeys(rest, snake), ...(Object.keys(penalties).length > 0 && { penalties }) };
+}
+
+/** All settings after some of them were changed. */
+export function changedSampling(old: EngineSampling, change: Partial<Sampling>): EngineSampling {
+  const { penalties, ...rest } = engineSampling(change);
+  const all = { ...old, ...rest };
+  return penalties === undefined ? all : { ...all, penalties: { ...old.penalties, ...penalties } };
 }
 
 export function tokensJson(tokens: TokenRules): string {
@@ -196,34 +228,58 @@ function wireTokens({ logitBias: scores, banned, allowed }: TokenRules): object 
   return { scores, banned, allowed };
 }
 
-/** Where handles stand in the lists of models and adapters that go beside the options. */
-export interface Places {
-  readonly models: ReadonlyMap<Handle, number>;
-  readonly adapters: ReadonlyMap<Handle, number>;
-}
-
-export function sessionJson(options: WireSession, places: Places): string {
-  const { prompt, guides, adapters, sampling, filter, tokens, ...rest } = options;
+/** The engine's options, with handles where it has places. */
+export function engineOptions(options: WireSession): HandleOptions & Readonly<Record<string, unknown>> {
+  const { prompt, guides, sampling, filter, tokens, whenFull, ...rest } = options;
   const scheduled = guides.filter(({ weight }) => typeof weight !== 'number');
-  const used = (uses: readonly WireAdapter[]) =>
-    uses.map(({ adapter, ...use }) => ({ adapter: places.adapters.get(adapter), ...use }));
-  return JSON.stringify({
-    prompt,
-    ...(adapters !== undefined && { adapters: used(adapters) }),
-    guides: guides.map(({ name, weight, context, against, model, adapters, relative }) => ({
-      name,
+  return {
+    ...(mapKeys(rest, snake) as Pick<HandleOptions, 'adapters'>),
+    ...{ prompt },
+    guides: guides.map(({ weight, ...guide }) => ({
+      ...guide,
       weight: typeof weight === 'number' ? weight : (weight[0]?.[1] ?? 1),
-      ...(context !== undefined && { context, against }),
-      ...(model !== undefined && { model: places.models.get(model) }),
-      ...(adapters !== undefined && { adapters: used(adapters) }),
-      ...(relative !== undefined && { relative }),
     })),
     ...(scheduled.length > 0 && { schedules: Object.fromEntries(scheduled.map(({ name, weight }) => [name, weight])) }),
     ...(tokens !== undefined && { tokens: wireTokens(tokens) }),
-    sampling: wireSampling(sampling),
+    sampling: engineSampling(sampling),
     filter: filter === undefined || filter === null ? null : filterJson(filter),
-    ...mapKeys(rest, snake),
-  });
+    ...(whenFull !== undefined && { when_full: engineWhenFull(whenFull) }),
+  };
+}
+
+export function engineWhenFull(whenFull: WhenFull): unknown {
+  return whenFull === 'stop' ? whenFull : { shift: whenFull === 'shift' ? {} : whenFull };
+}
+
+/** Where handles stand in the lists of models and adapters that go beside the options. */
+export interface Places {
+  readonly models: readonly Handle[];
+  readonly adapters: readonly Handle[];
+}
+
+export function placesOf({ adapters = [], guides }: HandleOptions): Places {
+  const distinct = (handles: readonly (Handle | null | undefined)[]) =>
+    [...new Set(handles)].filter((handle) => handle !== undefined && handle !== null);
+  const uses = [adapters, ...guides.map((guide) => guide.adapters ?? [])].flat();
+  return { models: distinct(guides.map(({ model }) => model)), adapters: distinct(uses.map((use) => use.adapter)) };
+}
+
+/** The engine's options, as it takes them. */
+export function placed(options: HandleOptions, { models, adapters: of }: Places): object {
+  const { adapters, guides } = options;
+  return {
+    ...options,
+    ...(adapters !== undefined && { adapters: placedUses(adapters, of) }),
+    guides: guides.map(({ model, adapters, ...guide }) => ({
+      ...guide,
+      ...(model !== undefined && model !== null && { model: models.indexOf(model) }),
+      ...(adapters !== undefined && { adapters: placedUses(adapters, of) }),
+    })),
+  };
+}
+
+export function placedUses(uses: readonly WireAdapter[], places: readonly Handle[]): object[] {
+  return uses.map(({ adapter, ...use }) => ({ adapter: places.indexOf(adapter), ...use }));
 }
 
 function filterJson({ row, plausibility, topK, topP }: Filter): object {

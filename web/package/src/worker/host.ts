@@ -6,23 +6,38 @@
 import type { Cache } from '../cache/cache.js';
 import { absorb, sha256 } from '../cache/sha256.js';
 import { PilotfishError, toPlain } from '../errors.js';
-import type { Answer, FromWorker, Handle, Method, Params, Port, ToWorker, WireSource } from '../protocol.js';
-import type { Progress, Sampling } from '../types.js';
+import type {
+  Answer,
+  FromWorker,
+  Handle,
+  HandleOptions,
+  MadeSession,
+  Method,
+  Params,
+  Port,
+  ToWorker,
+  WireSource,
+} from '../protocol.js';
+import type { Progress } from '../types.js';
+import { Asks } from './asks.js';
 import {
   adapterInfo,
+  cost,
   engineInfo,
+  engineOptions,
   type GpuInfo,
   modelInfo,
+  placed,
+  placesOf,
   progress as readProgress,
-  samplingJson,
-  sessionInfo,
-  sessionJson,
+  savedSession,
   step,
   tokensJson,
 } from './convert.js';
+import { Held } from './held.js';
 import { nudgeWhile } from './nudge.js';
 import { blobReader } from './reader.js';
-import type { Surface, WasmAdapter, WasmEngine, WasmModel, WasmSession } from './surface.js';
+import type { Surface, WasmAdapter, WasmEngine, WasmModel } from './surface.js';
 
 export interface Surroundings {
   readonly cache: Pick<Cache, 'get' | 'list' | 'remove' | 'usage'>;
@@ -37,15 +52,6 @@ interface Call {
   progress(progress: Progress): void;
 }
 
-interface HeldSession {
-  readonly session: WasmSession;
-  readonly guides: readonly string[];
-  /** As last set: the engine takes all settings together, the page may change one. */
-  sampling: Partial<Sampling>;
-  /** What was asked for last: the engine does one thing after another, however fast they are asked for. */
-  tail: Promise<unknown>;
-}
-
 type Handlers = { readonly [M in Method]: (params: Params<M>, call: Call) => Promise<Answer<M>> | Answer<M> };
 
 export class Host {
@@ -54,7 +60,8 @@ export class Host {
   readonly #calls = new Map<number, AbortController>();
   readonly #models = new Map<Handle, WasmModel>();
   readonly #adapters = new Map<Handle, WasmAdapter>();
-  readonly #sessions = new Map<Handle, HeldSession>();
+  readonly #sessions = new Map<Handle, Held>();
+  readonly #asks = new Asks((ask) => this.#say(ask));
   #nextHandle = 1;
   #crashed = false;
   #engine: { surface: Surface; memory: WebAssembly.Memory; engine: WasmEngine } | undefined;
@@ -75,6 +82,10 @@ export class Host {
   async #hear(message: ToWorker): Promise<void> {
     if ('abort' in message) {
       this.#calls.get(message.id)?.abort();
+      return;
+    }
+    if ('ask' in message) {
+      this.#asks.answer(message);
       return;
     }
     const { id, method, params } = message;
@@ -151,42 +162,44 @@ export class Host {
       this.#adapters.delete(adapter);
     },
 
-    session: async ({ model, options }, call) => {
-      const { surface, engine } = this.#open();
-      const uses = [options.adapters ?? [], ...options.guides.map((guide) => guide.adapters ?? [])].flat();
-      const modelHandles = distinct(options.guides.map((guide) => guide.model));
-      const adapterHandles = distinct(uses.map((use) => use.adapter));
-      const json = sessionJson(options, { models: placesOf(modelHandles), adapters: placesOf(adapterHandles) });
-      const base = this.#model(model);
-      const models = modelHandles.map((handle) => this.#model(handle));
-      const adapters = adapterHandles.map((handle) => this.#adapter(handle));
-      const names = [base, ...models].map((one) => modelInfo(one.info()).name);
-      const session = await surface.Session.create(
-        engine,
-        base,
-        json,
-        models.map((one) => one.share()),
-        adapters.map((one) => one.share()),
-        this.#reporter(call),
-      );
-      if (call.signal.aborted) {
-        session.free();
-        call.signal.throwIfAborted();
-      }
-      const guides = options.guides.map((guide) => guide.name);
-      const handle = this.#keep(this.#sessions, {
-        session,
-        guides,
-        sampling: options.sampling,
-        tail: Promise.resolve(),
-      });
-      return { handle, info: sessionInfo(session.info(), names) };
-    },
+    session: ({ model, options, scored }, call) => this.#session(model, engineOptions(options), scored, call),
+    restore: ({ model, options, scored }, call) => this.#session(model, options, scored, call),
 
     next: ({ session }) =>
       this.#inTurn(session, async (held) => {
-        const json = await held.session.next();
-        return json === undefined ? undefined : step(json, held.guides);
+        try {
+          const json = await held.session.next();
+          return json === undefined ? undefined : step(json, held.guides);
+        } catch (error) {
+          // A reward that nobody waits for any more.
+          if (held.stopping && error instanceof Error && 'code' in error && error.code === 'method.scorer')
+            return undefined;
+          throw error;
+        }
+      }),
+
+    turn: ({ session, turn }, call) =>
+      this.#inTurn(session, async (held) => {
+        held.stopping = false;
+        const reused = await held.turn(turn, this.#reporter(call));
+        return { reused, info: held.info() };
+      }),
+
+    resume: ({ session, maxTokens, whenFull }) =>
+      this.#inTurn(session, (held) => {
+        held.stopping = false;
+        return held.resume(maxTokens, whenFull);
+      }),
+
+    fork: ({ session }) => this.#inTurn(session, async (held) => this.#hold(held.fork(await held.session.fork()))),
+
+    save: ({ session, lengths }) => this.#inTurn(session, (held) => savedSession(held.session.save(), lengths)),
+    cost: ({ session }) => cost(this.#held(session).remote.cost()),
+
+    setAdapters: ({ session, guide, uses }) =>
+      this.#inTurn(session, async (held) => {
+        await held.setAdapters(guide, uses, (handle) => this.#adapter(handle).share());
+        return held.info();
       }),
 
     setWeight: ({ session, guide, weight }) =>
@@ -197,31 +210,31 @@ export class Host {
       }),
 
     setShare: ({ session, guide, at, share }) =>
-      this.#inTurn(session, (held) => held.session.set_share(place(held, guide), at, share)),
+      this.#inTurn(session, (held) => held.session.set_share(held.place(guide), at, share)),
 
     setPreference: ({ session, guide, at, preference }) =>
       this.#inTurn(session, (held) =>
-        held.session.set_preference(place(held, guide), at, Float32Array.from(preference)),
+        held.session.set_preference(held.place(guide), at, Float32Array.from(preference)),
       ),
 
-    setSampling: ({ session, sampling }) =>
-      this.#inTurn(session, (held) => {
-        const all = { ...held.sampling, ...sampling };
-        held.session.set_sampling(samplingJson(all));
-        held.sampling = all;
-      }),
-
+    setSampling: ({ session, sampling }) => this.#inTurn(session, (held) => held.setSampling(sampling)),
     setTokens: ({ session, tokens }) => this.#inTurn(session, (held) => held.session.set_tokens(tokensJson(tokens))),
     force: ({ session, ids }) => this.#inTurn(session, (held) => held.session.force(ids)),
     rest: ({ session }) => this.#inTurn(session, (held) => held.session.rest()),
-    stop: ({ session }) => this.#inTurn(session, (held) => held.session.stop()),
 
-    disposeSession: async ({ session: handle }) => {
-      const held = this.#sessions.get(handle);
+    stop: ({ session }) => {
+      // Not in turn: it reaches a search in the middle of its step.
+      this.#held(session).stop();
+      this.#asks.drop(session);
+    },
+
+    disposeSession: async ({ session }) => {
+      const held = this.#sessions.get(session);
       if (held === undefined) return;
-      const freed = this.#inTurn(handle, ({ session }) => session.free());
-      this.#sessions.delete(handle);
-      await freed;
+      held.stop();
+      this.#asks.drop(session);
+      this.#sessions.delete(session);
+      await held.inTurn(() => held.free());
     },
 
     cacheList: () => this.#around.cache.list(),
@@ -283,25 +296,48 @@ export class Host {
     return adapter;
   }
 
-  /** Does something with a session when all that was asked before is done: a running step has it borrowed. */
-  async #inTurn<T>(handle: Handle, work: (held: HeldSession) => T | Promise<T>): Promise<T> {
+  async #session(model: Handle, options: HandleOptions, scored: boolean, call: Call): Promise<MadeSession> {
+    const { surface, engine } = this.#open();
+    const places = placesOf(options);
+    const base = this.#model(model);
+    const models = places.models.map((handle) => this.#model(handle));
+    const adapters = places.adapters.map((handle) => this.#adapter(handle));
+    const names = [base, ...models].map((one) => modelInfo(one.info()).name);
+    const session = await surface.Session.create(
+      engine,
+      base,
+      JSON.stringify(placed(options, places)),
+      models.map((one) => one.share()),
+      adapters.map((one) => one.share()),
+      this.#reporter(call),
+    );
+    if (call.signal.aborted) {
+      session.free();
+      call.signal.throwIfAborted();
+    }
+    return this.#hold(new Held(session, options, places, names, scored));
+  }
+
+  #hold(held: Held): MadeSession {
+    const handle = this.#keep(this.#sessions, held);
+    if (held.scored) {
+      held.session.set_scorer((texts) =>
+        held.stopping
+          ? Promise.reject(new PilotfishError('closed', 'the text was stopped'))
+          : this.#asks.ask(handle, texts),
+      );
+    }
+    return { handle, info: held.info() };
+  }
+
+  #held(handle: Handle): Held {
     const held = this.#sessions.get(handle);
     if (held === undefined) throw new PilotfishError('closed', 'the session was disposed of');
-    const mine = held.tail.then(() => work(held));
-    held.tail = mine.catch(() => undefined);
-    return mine;
+    return held;
   }
-}
 
-function distinct(handles: readonly (Handle | undefined)[]): Handle[] {
-  return [...new Set(handles)].filter((handle) => handle !== undefined);
-}
-
-function placesOf(handles: readonly Handle[]): Map<Handle, number> {
-  return new Map(handles.map((handle, index) => [handle, index]));
-}
-
-/** Where the engine has a guide; nothing stands for the base. */
-function place(held: HeldSession, guide: string | null): number | undefined {
-  return guide === null ? undefined : held.guides.indexOf(guide);
+  async #inTurn<T>(handle: Handle, work: (held: Held) => T | Promise<T>): Promise<T> {
+    const held = this.#held(handle);
+    return held.inTurn(() => work(held));
+  }
 }

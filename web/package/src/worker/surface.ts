@@ -42,7 +42,22 @@ export interface WasmSession {
   force(ids: Uint32Array): void;
   rest(): string;
   next(): Promise<string | undefined>;
+  turn(options: string, progress: WireProgress): Promise<number>;
+  set_when_full(json: string): void;
+  resume(maxTokens: number): Promise<void>;
+  fork(): Promise<WasmSession>;
+  save(): string;
+  /** Puts adapters at places, which `used` names. */
+  set_adapters(guide: number | undefined, adapters: WasmAdapter[], places: Uint32Array, used: string): Promise<void>;
+  set_scorer(score: (texts: string[]) => Promise<Float32Array>): void;
+  remote(): WasmRemote;
+  free(): void;
+}
+
+/** What reaches a session while a step is awaited. */
+export interface WasmRemote {
   stop(): void;
+  cost(): string;
   free(): void;
 }
 

@@ -46,6 +46,16 @@ const states: readonly [name: string, query: string, enter: (page: Page) => Prom
   ['no WebGPU', 'fail=no-webgpu', async () => {}],
   ['an open token', '', openToken],
   ['adapters of every kind', '', openAdapters],
+  ['a search with its numbers', '', openSearch],
+  [
+    'a full context',
+    'full=8',
+    async (page) => {
+      await loadModel(page);
+      await ask(page);
+      await page.getByRole('button', { name: 'Forget and go on' }).waitFor();
+    },
+  ],
   [
     'a lost device',
     'fail=gpu.lost',
@@ -63,6 +73,19 @@ async function openToken(page: Page): Promise<void> {
   await answered(page);
   await page.locator('[role=option]').nth(6).click();
   await page.getByRole('table').waitFor();
+}
+
+/** Every method measured or not, the numbers of one, and a reward model turned round. */
+async function openSearch(page: Page): Promise<void> {
+  await loadModel(page);
+  const tab = page.getByRole('navigation').getByRole('button', { name: 'Guides' });
+  if (await tab.isVisible()) await tab.click();
+  await page.locator('#panel-method summary').click();
+  await page.getByRole('slider', { name: 'Weight of upbeat' }).fill('-1');
+  await page.getByText('Below 0 it works against the base').waitFor();
+  await page.getByRole('radio', { name: 'CARDS' }).check();
+  await ask(page);
+  await answered(page);
 }
 
 /** A blend, one with preferences made for another model, and one that does not fit; all that opens is open. */

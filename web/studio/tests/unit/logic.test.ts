@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { Step } from '../../src/lib/engine/port';
-import { messagesOf, meanKl, timing, tokenRecord } from '../../src/lib/logic/answer';
+import { messagesOf, meanKl, reusedPart, timing, tokenRecord } from '../../src/lib/logic/answer';
 import { candidateRows } from '../../src/lib/logic/candidates';
 import { bytes, count, percent, rate, seconds, signed, visible } from '../../src/lib/logic/format';
 import { verticalNeighbour } from '../../src/lib/logic/lines';
+import { expectedPositions, positionsPerToken, secondsPer128 } from '../../src/lib/logic/methods';
 import { nameFromAddress, nameFromSentence, uniqueName } from '../../src/lib/logic/names';
 import { isAbort, problemFrom } from '../../src/lib/logic/problems';
 import { SpeedMeter } from '../../src/lib/logic/speed';
@@ -11,6 +12,8 @@ import { fall, path } from '../../src/lib/logic/wake';
 
 const step: Step = {
   index: 0,
+  sample: 0,
+  shifted: 0,
   id: 7,
   text: ' sun',
   stop: null,
@@ -172,4 +175,26 @@ test('the wake draws shifts from the middle and faders as stairs', () => {
   expect(fall(-99, 40)).toEqual({ y: 20, height: 20 });
   expect(path([1, 1, 2], 42)).toBe('M0 16H2V11H3');
   expect(path([], 40)).toBe('');
+});
+
+describe('what methods cost', () => {
+  test('is counted by token and by the 128 of the paper’s table', () => {
+    const spent = { positions: 300, tokens: 20, ms: 5000 };
+    expect(positionsPerToken(spent)).toBe(15);
+    expect(secondsPer128(spent)).toBe(32);
+    expect(positionsPerToken({ positions: 9, tokens: 0, ms: 1 })).toBeNaN();
+  });
+
+  test('is expected from rows, and what is tried', () => {
+    expect(expectedPositions('genarm', {}, 3)).toBe(3);
+    expect(expectedPositions('args', { candidates: 10 }, 3)).toBe(3);
+    expect(expectedPositions('transfer-q', { candidates: 6, rollout: 8 }, 2)).toBe(96);
+    expect(expectedPositions('best-of-n', { candidates: 8 }, 2)).toBe(16);
+  });
+
+  test('is less by what a prompt reuses', () => {
+    expect(reusedPart({ computed: 25, positions: 100 })).toBe(0.75);
+    expect(reusedPart({ computed: 100, positions: 100 })).toBe(0);
+    expect(reusedPart({ computed: 0, positions: 0 })).toBe(0);
+  });
 });

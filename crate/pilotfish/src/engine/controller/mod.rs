@@ -111,6 +111,13 @@ impl Controller {
         self.text.as_ref().map(|_| &self.ids[..])
     }
 
+    /// Takes over what another search has chosen and not given out.
+    pub(super) fn take_over(&mut self, of: &Self) {
+        self.ready.clone_from(&of.ready);
+        self.sum = of.sum;
+        self.ended = of.ended;
+    }
+
     /// Goes on after a stop that is no end.
     pub(super) fn go_on(&mut self) {
         self.ended = self.ended.filter(|stop| matches!(stop, Stop::End | Stop::StopString));
@@ -204,7 +211,7 @@ impl Controller {
             let found = scores.iter().find(|score| !score.is_finite()).copied();
             return Err(Error::Score { texts: texts.len(), scores: scores.len(), found });
         }
-        session.cost.scored += texts.len() as u64;
+        session.remote.count(|cost| cost.scored += texts.len() as u64);
         Ok(scores.into_iter().map(f64::from).collect())
     }
 

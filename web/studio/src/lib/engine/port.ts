@@ -7,9 +7,11 @@ export type {
   AdapterInfo,
   AdapterUse,
   Candidate,
+  Cost,
   EngineInfo,
   LoadOptions,
   Message,
+  Method,
   Model,
   ModelInfo,
   Progress,
@@ -17,7 +19,9 @@ export type {
   Session,
   SessionInfo,
   Step,
+  TurnOptions,
   Weight,
+  WhenFull,
 } from 'pilotfish';
 
 export type Engine = Pilotfish;
@@ -51,6 +55,8 @@ export type RunOptions = Required<
     | 'stop'
     | 'guides'
     | 'normalize'
+    | 'method'
+    | 'whenFull'
     | 'contextLength'
     | 'maxTokens'
   >

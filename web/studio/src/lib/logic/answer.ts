@@ -73,6 +73,11 @@ export function messagesOf(
   return messages;
 }
 
+/** How much of a prompt did not have to be computed, 0..1; 0 for one that was all new. */
+export function reusedPart({ computed, positions }: { readonly computed: number; readonly positions: number }): number {
+  return positions > 0 ? Math.max(0, 1 - computed / positions) : 0;
+}
+
 export function stopInWords(stop: StopReason | null): string {
   switch (stop) {
     case 'end':

@@ -125,7 +125,18 @@ const ENTRIES: Readonly<Record<string, Entry>> = {
   },
   'session.too_many_rows': {
     title: 'There are more guides than one model takes at once',
-    advice: ['Remove a guide, or a guide’s “against” sentence: each guide is a row, and “against” makes it two.'],
+    advice: [
+      'Remove a guide, or a guide’s “against” sentence: each guide is a row, and “against” makes it two.',
+      'A search takes them all for everything that it tries at once: let it try less.',
+    ],
+  },
+  'session.pool_full': {
+    title: 'There is no more room for keys and values',
+    advice: ['Shorten the context or the answer under Sampling, or let the method try less at once.'],
+  },
+  method: {
+    title: 'The method cannot work like this',
+    advice: ['Look at the numbers of the method, and at the guide that rewards.'],
   },
   'session.empty_prompt': {
     title: 'There is nothing to answer',

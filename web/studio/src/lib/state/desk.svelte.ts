@@ -23,6 +23,8 @@ export class Guide {
   against = $state('');
   weight = $state(1);
   muted = $state(false);
+  /** Of an adapter guide: only what the adapter changes, so that a weight below 0 turns it round. */
+  relative = $state(false);
   /** Of an adapter guide: one, or two that are blended. */
   adapters = $state.raw<readonly AdapterFile[]>([]);
   /** How much of two adapters is the second, 0..1. */
@@ -94,11 +96,13 @@ export class Desk {
   onShares: (guide: Guide) => void = () => {};
   /** Called when a preference of the adapter `at` moves. */
   onPreference: (guide: Guide, at: number) => void = () => {};
+  /** Called when a guide that was a model of its own has gone. */
+  onModelGone: () => void = () => {};
   #nextId = 1;
 
   constructor() {
-    for (const { shipped, weight } of recall('shipped', readShipped, SHIPPED_AT_FIRST)) {
-      this.addAdapters([new AdapterFile(shipped)], weight);
+    for (const { shipped, weight, relative } of recall('shipped', readShipped, SHIPPED_AT_FIRST)) {
+      this.addAdapters([new AdapterFile(shipped)], weight).relative = relative;
     }
     for (const kept of recall('guides', readGuides, [])) this.addContext(kept);
   }
@@ -149,7 +153,10 @@ export class Desk {
 
   remove(guide: Guide): void {
     this.guides = this.guides.filter((other) => other.id !== guide.id);
-    void guide.model?.dispose();
+    if (guide.model) {
+      void guide.model.dispose();
+      this.onModelGone();
+    }
     const used = new Set(this.adapterFiles);
     for (const file of guide.adapters) if (!used.has(file)) file.take(null);
   }
@@ -192,7 +199,10 @@ export class Desk {
         taken.add(key);
         const label = { key, name: guide.label, hue: guide.hue };
         const weight = guide.acting;
-        if (guide.kind === 'adapter') return { guide, label, spec: { adapter: uses(guide), weight } };
+        if (guide.kind === 'adapter') {
+          const relative = guide.relative ? { relative: true } : {};
+          return { guide, label, spec: { adapter: uses(guide), weight, ...relative } };
+        }
         if (guide.model) return { guide, label, spec: { model: guide.model, weight } };
         const context = guide.context.trim();
         const against = guide.against.trim();
@@ -212,8 +222,8 @@ export class Desk {
       'guides',
       contexts.map(({ name, context, against, weight }) => ({ name, context, against, weight })),
     );
-    const shipped = this.guides.flatMap(({ adapters: [only, ...more], weight }) =>
-      only?.shipped && more.length === 0 ? [{ name: only.shipped.name, weight }] : [],
+    const shipped = this.guides.flatMap(({ adapters: [only, ...more], weight, relative }) =>
+      only?.shipped && more.length === 0 ? [{ name: only.shipped.name, weight, relative }] : [],
     );
     keep('shipped', shipped);
   }
@@ -236,17 +246,24 @@ function uses(guide: Guide): AdapterUse[] {
 interface ShippedAt {
   readonly shipped: ShippedGuide;
   readonly weight: number;
+  readonly relative: boolean;
 }
 
 /** As a first visit finds them. */
-const SHIPPED_AT_FIRST: readonly ShippedAt[] = SHIPPED_GUIDES.map((shipped) => ({ shipped, weight: shipped.weight }));
+const SHIPPED_AT_FIRST: readonly ShippedAt[] = SHIPPED_GUIDES.map((shipped) => ({
+  shipped,
+  weight: shipped.weight,
+  relative: false,
+}));
 
 function readShipped(stored: unknown): ShippedAt[] | null {
   if (!Array.isArray(stored)) return null;
   return stored.flatMap((item) => {
-    const { name, weight } = fields(item) ?? {};
+    const { name, weight, relative } = fields(item) ?? {};
     const shipped = SHIPPED_GUIDES.find((guide) => guide.name === name);
-    return shipped ? [{ shipped, weight: numberIn(weight, WEIGHT_MIN, WEIGHT_MAX, shipped.weight) }] : [];
+    if (!shipped) return [];
+    const at = numberIn(weight, WEIGHT_MIN, WEIGHT_MAX, shipped.weight);
+    return [{ shipped, weight: at, relative: relative === true }];
   });
 }
 

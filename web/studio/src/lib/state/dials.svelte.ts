@@ -30,6 +30,8 @@ const LIVE: ReadonlySet<string> = new Set(['temperature', 'topK', 'topP', 'minP'
 export class Dials {
   values = $state<Record<DialName, number>>(recall('dials', readDials, initialDials()));
   normalize = $state(false);
+  /** Whether an answer that fills the context drops its middle and goes on. */
+  shift = $state(false);
   /** Texts that end an answer, one a line. */
   stops = $state('');
   seed = $state(roll());
@@ -47,6 +49,7 @@ export class Dials {
   reset(): void {
     for (const name of Object.keys(DIALS) as DialName[]) this.set(name, DIALS[name].initial);
     this.normalize = false;
+    this.shift = false;
     this.stops = '';
     this.freshSeed = true;
   }

@@ -9,6 +9,7 @@ import { AdapterFile, type Reading } from './adapter-file.svelte';
 import { Desk } from './desk.svelte';
 import { Dials } from './dials.svelte';
 import { Host } from './host.svelte';
+import { Search } from './search.svelte';
 import { labelOf, Shelf } from './shelf.svelte';
 import { Talk } from './talk.svelte';
 import { View } from './view.svelte';
@@ -19,7 +20,8 @@ export class Studio {
   readonly desk = new Desk();
   readonly dials = new Dials();
   readonly view = new View();
-  readonly talk = new Talk(this.shelf, this.desk, this.dials, (error) => this.#lost(error));
+  readonly search = new Search();
+  readonly talk = new Talk(this.shelf, this.desk, this.dials, this.search, (error) => this.#lost(error));
 
   constructor() {
     this.host.onLost = (reason) => this.#lost(reason);
@@ -28,10 +30,14 @@ export class Studio {
   async openBase(source: Source): Promise<void> {
     if (this.talk.busy) return;
     this.shelf.again = () => void this.openBase(source);
+    // Two models may be more than the GPU holds; what the old one has read serves no other.
+    await this.talk.release();
     const opened = await this.shelf.openBase(source, (model, signal, onProgress) =>
       this.#fit(model, signal, onProgress),
     );
-    if (opened) this.view.status = `${labelOf(source)} is ready.`;
+    if (!opened) return;
+    this.search.forget();
+    this.view.status = `${labelOf(source)} is ready.`;
   }
 
   /** A model with the base's vocabulary; or an adapter for it, which only its file tells apart. */
@@ -115,6 +121,7 @@ export class Studio {
     if (this.host.phase === 'failed') return;
     this.#lostGuides = this.desk.guides.flatMap((guide) => guide.source ?? []);
     this.host.fail(error);
+    void this.talk.release();
     this.shelf.forget();
     this.desk.forget();
   }

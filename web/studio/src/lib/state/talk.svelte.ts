@@ -1,40 +1,20 @@
 /** The conversation: prompts, the answers growing under them, and the token that is looked at. */
 
-import type { Session, SessionInfo, StopReason } from '../engine/port';
-import { type GuideLabel, messagesOf, type Timing, timing, type TokenRecord, tokenRecord } from '../logic/answer';
+import type { Cost, Model, Session } from '../engine/port';
+import { messagesOf, type TokenRecord, tokenRecord } from '../logic/answer';
 import { isAbort, type Problem, problemFrom } from '../logic/problems';
 import type { Desk, Guide, MixedGuide } from './desk.svelte';
 import type { Dials } from './dials.svelte';
+import { contexts, type Kept, mixture, mixtures } from './kept-session';
+import type { Search } from './search.svelte';
 import type { Shelf } from './shelf.svelte';
+import { Turn } from './turn.svelte';
 
-export type TalkPhase = 'idle' | 'reading' | 'writing' | 'stopping';
+/** `searching`: the prompt is read, and a search has not decided for its first token yet. */
+export type TalkPhase = 'idle' | 'reading' | 'searching' | 'writing' | 'stopping';
 
-export class Turn {
-  tokens = $state.raw<readonly TokenRecord[]>([]);
-  stop = $state<StopReason | null>(null);
-  problem = $state.raw<Problem | null>(null);
-  session = $state.raw<SessionInfo | null>(null);
-  timing = $state.raw<Timing>({ firstTokenMs: Number.NaN, tokensPerSecond: Number.NaN });
-  readonly #startedAt = performance.now();
-  #times: number[] = [];
-
-  constructor(
-    readonly id: number,
-    readonly prompt: string,
-    readonly guides: readonly GuideLabel[],
-    readonly seed: number,
-  ) {}
-
-  get text(): string {
-    return this.tokens.map((token) => token.text).join('');
-  }
-
-  add(token: TokenRecord): void {
-    this.#times.push(performance.now());
-    this.tokens = [...this.tokens, token];
-    this.timing = timing(this.#startedAt, this.#times);
-  }
-}
+/** How often the cost of a running answer is asked for. */
+const COST_EVERY_MS = 400;
 
 export class Talk {
   turns = $state<Turn[]>([]);
@@ -48,6 +28,8 @@ export class Talk {
   selected = $state.raw<{ readonly turn: number; readonly index: number } | null>(null);
   /** Guides the running answer knows: only their faders act on it. */
   playing = $state.raw<ReadonlyMap<number, string>>(new Map());
+  #kept = $state.raw<Kept | null>(null);
+  /** The session that is at work, once its prompt is read. */
   #session: Session | null = null;
   #cancel: AbortController | null = null;
   #nextId = 1;
@@ -56,11 +38,15 @@ export class Talk {
     private readonly shelf: Shelf,
     private readonly desk: Desk,
     private readonly dials: Dials,
+    private readonly search: Search,
     private readonly onEngineLost: (error: unknown) => void,
   ) {
     desk.onWeight = (guide) => this.#sendWeight(guide);
     desk.onShares = (guide) => this.#sendShares(guide);
     desk.onPreference = (guide, at) => this.#sendPreference(guide, at);
+    desk.onModelGone = () => {
+      if (!this.busy) void this.release();
+    };
     dials.onChange = (sampling) => this.#session?.setSampling(sampling);
   }
 
@@ -86,49 +72,14 @@ export class Talk {
     const messages = messagesOf(this.turns, prompt);
     const guides = this.desk.mixed();
     if (this.dials.freshSeed) this.dials.roll();
-    const turn = new Turn(
-      this.#nextId++,
-      prompt,
-      guides.map(({ label }) => label),
-      this.dials.seed,
-    );
-    const { contextLength, maxTokens, ...filters } = this.dials.values;
-    const cancel = new AbortController();
-    this.#begin(turn, guides, cancel);
-    try {
-      this.#session = await model.session({
-        ...filters,
-        seed: turn.seed,
-        stop: this.dials.stop,
-        messages,
-        guides: Object.fromEntries(guides.map(({ label, spec }) => [label.key, spec])),
-        normalize: this.dials.normalize,
-        contextLength: Math.min(contextLength, model.info.contextLength),
-        maxTokens,
-        signal: cancel.signal,
-        onProgress: ({ loaded, total }) => {
-          this.reading = total > 0 ? loaded / total : 0;
-        },
-      });
-      turn.session = this.#session.info;
-      // A fader may have moved while the prompt was read.
-      for (const { guide } of guides) {
-        this.#sendWeight(guide);
-        this.#sendShares(guide);
-        guide.adapters.forEach((_, at) => this.#sendPreference(guide, at));
-      }
-      for await (const step of this.#session) {
-        if (this.phase === 'reading') this.phase = 'writing';
-        turn.add(tokenRecord(step));
-        if (step.stop) turn.stop = step.stop;
-      }
-      turn.stop ??= 'stopped';
-      if (turn.tokens.length === 0) this.#takeBack(turn);
-    } catch (error) {
-      this.#fail(turn, error);
-    } finally {
-      await this.#end();
-    }
+    const { name } = this.search.method(guides);
+    const labels = guides.map(({ label }) => label);
+    const turn = new Turn(this.#nextId++, prompt, labels, this.dials.seed, name);
+    const cancel = this.#begin(guides);
+    this.turns.push(turn);
+    this.reading = 0;
+    this.draft = '';
+    await this.#run(turn, () => this.#read(model, turn, messages, guides, cancel.signal));
   }
 
   /** Answers the last prompt again, with another seed when seeds are fresh. */
@@ -139,6 +90,30 @@ export class Talk {
     this.#drop(last);
     await this.generate(last.prompt);
     if (this.draft === '') this.draft = draft;
+  }
+
+  /** Whether an answer ended for want of room or patience, and its session is still there. */
+  canGoOn(turn: Turn): boolean {
+    const open =
+      turn.stop === 'stopped' || turn.stop === 'length' || (turn.stop === 'context' && turn.method === 'genarm');
+    return open && !this.busy && turn.problem === null && this.#kept?.turn === turn;
+  }
+
+  /** Goes on with the last answer; where the context is full, without the middle of it. */
+  async goOn(): Promise<void> {
+    const kept = this.#kept;
+    const turn = this.turns.at(-1);
+    if (!kept || !turn || !this.canGoOn(turn)) return;
+    const whenFull = turn.stop === 'context' || this.dials.shift ? 'shift' : 'stop';
+    const cancel = this.#begin(kept.guides);
+    this.reading = 1;
+    await this.#run(turn, async () => {
+      const maxTokens = turn.tokens.length + this.dials.values.maxTokens;
+      await kept.session.resume({ maxTokens, whenFull, signal: cancel.signal });
+      kept.session.setSampling(this.#filters);
+      turn.stop = null;
+      return kept;
+    });
   }
 
   stop(): void {
@@ -153,43 +128,150 @@ export class Talk {
     this.turns = [];
     this.selected = null;
     this.problem = null;
+    void this.release();
   }
 
-  #begin(turn: Turn, guides: readonly MixedGuide[], cancel: AbortController): void {
-    this.turns.push(turn);
+  /** Frees what was kept for the next turn. */
+  async release(): Promise<void> {
+    const kept = this.#kept;
+    this.#kept = null;
+    try {
+      await kept?.session.dispose();
+    } catch {
+      // The engine may be gone already, and then so is the session.
+    }
+  }
+
+  get #filters() {
+    const { contextLength: _, maxTokens: __, ...filters } = this.dials.values;
+    return filters;
+  }
+
+  #begin(guides: readonly MixedGuide[]): AbortController {
     this.phase = 'reading';
-    this.reading = 0;
     this.problem = null;
-    this.draft = '';
-    this.#cancel = cancel;
     this.playing = new Map(guides.map(({ guide, label }) => [guide.id, label.key]));
+    const cancel = new AbortController();
+    this.#cancel = cancel;
+    return cancel;
   }
 
-  #fail(turn: Turn, error: unknown): void {
-    const problem = isAbort(error) ? null : problemFrom(error);
+  /** Reads the prompt: as the next turn of the session that is there, if that can be, otherwise in a new one. */
+  async #read(
+    model: Model,
+    turn: Turn,
+    messages: ReturnType<typeof messagesOf>,
+    guides: readonly MixedGuide[],
+    signal: AbortSignal,
+  ): Promise<Kept> {
+    const { dials } = this;
+    const method = this.search.method(guides);
+    const contextLength = Math.min(dials.values.contextLength, model.info.contextLength);
+    const mixed = mixtures(guides);
+    const same = guides.map(({ guide, label }) => [label.key, guide.id, guide.relative, mixed.get(guide.id)]);
+    const key = JSON.stringify([same, dials.normalize, contextLength, method]);
+    const sampling = { ...this.#filters, seed: turn.seed };
+    const each = {
+      ...{ messages, signal },
+      stop: dials.stop,
+      maxTokens: dials.values.maxTokens,
+      whenFull: dials.shift ? ('shift' as const) : ('stop' as const),
+      onProgress: ({ loaded, total }: { loaded: number; total: number }) => {
+        this.reading = total > 0 ? loaded / total : 0;
+      },
+    };
+    const kept = this.#kept;
+    if (kept && kept.key === key && kept.model === model && !kept.stale) {
+      const before = await kept.session.cost();
+      kept.session.setSampling(sampling);
+      try {
+        await kept.session.turn({ ...each, guides: contexts(guides) });
+        kept.turn = turn;
+        this.#note(turn, kept.session, before, await kept.session.cost());
+        return kept;
+      } catch (error) {
+        if (isAbort(error)) kept.turn = null;
+        // A sentence that came or went makes other rows.
+        if ((error as { code?: unknown }).code !== 'session.other_rows') throw error;
+      }
+    }
+    await this.release();
+    const session = await model.session({
+      ...sampling,
+      ...each,
+      ...{ method, contextLength, normalize: dials.normalize },
+      guides: Object.fromEntries(guides.map(({ label, spec }) => [label.key, spec])),
+    });
+    const made: Kept = { session, model, key, guides, mixed, turn, stale: false };
+    this.#kept = made;
+    this.#note(turn, session, null, await session.cost());
+    return made;
+  }
+
+  #note(turn: Turn, session: Session, before: Cost | null, after: Cost): void {
+    turn.session = session.info;
+    // A prompt's last token is the first step's input.
+    const positions = session.info.rows.reduce((sum, { promptTokens }) => sum + promptTokens - 1, 0);
+    turn.read = { positions, computed: after.prefilled - (before?.prefilled ?? 0) };
+  }
+
+  /** Writes what the session says into the turn. */
+  async #run(turn: Turn, read: () => Promise<Kept>): Promise<void> {
+    let watch: ReturnType<typeof setInterval> | undefined;
+    try {
+      const { session, guides } = await read();
+      this.#session = session;
+      // A fader may have moved while the prompt was read.
+      for (const { guide } of guides) {
+        this.#sendWeight(guide);
+        this.#sendShares(guide);
+        guide.adapters.forEach((_, at) => this.#sendPreference(guide, at));
+      }
+      turn.begin(await session.cost());
+      if (this.phase === 'reading') this.phase = turn.method === 'genarm' ? 'writing' : 'searching';
+      watch = setInterval(() => void this.#spend(turn, session), COST_EVERY_MS);
+      for await (const step of session) {
+        if (this.phase === 'searching') this.phase = 'writing';
+        turn.add(tokenRecord(step));
+        if (step.stop) turn.stop = step.stop;
+      }
+      turn.stop ??= 'stopped';
+      await this.#spend(turn, session);
+      if (turn.tokens.length === 0) this.#takeBack(turn);
+    } catch (error) {
+      await this.#fail(turn, error);
+    } finally {
+      clearInterval(watch);
+      this.#session = null;
+      this.#cancel = null;
+      this.playing = new Map();
+      this.phase = 'idle';
+    }
+  }
+
+  async #spend(turn: Turn, session: Session): Promise<void> {
+    try {
+      turn.spend(await session.cost());
+      this.search.measure(turn.method, turn.spent);
+    } catch {
+      // What ended the session is told where its steps are read.
+    }
+  }
+
+  async #fail(turn: Turn, error: unknown): Promise<void> {
+    const aborted = isAbort(error);
+    const problem = aborted ? null : problemFrom(error);
     const lost = problem?.remedy === 'restart-engine';
     if (turn.tokens.length > 0) {
       // A lost engine is everybody's problem, and is told once, by the host.
       turn.problem = lost ? null : problem;
-      turn.stop = 'stopped';
+      turn.stop ??= 'stopped';
     } else {
       this.#takeBack(turn);
       this.problem = lost ? null : problem;
     }
+    if (!aborted) await this.release();
     if (lost) this.onEngineLost(error);
-  }
-
-  async #end(): Promise<void> {
-    const session = this.#session;
-    this.#session = null;
-    this.#cancel = null;
-    this.playing = new Map();
-    this.phase = 'idle';
-    try {
-      await session?.dispose();
-    } catch {
-      // The engine may be gone already, and then so is the session.
-    }
   }
 
   /** Nothing was said: the prompt goes back to where it can be changed. */
@@ -212,11 +294,19 @@ export class Talk {
     const key = this.playing.get(guide.id);
     if (key === undefined || guide.adapters.length < 2) return;
     guide.shares.forEach((share, at) => this.#session?.setShare(key, at, share));
+    this.#noteMoved(guide);
   }
 
   #sendPreference(guide: Guide, at: number): void {
     const key = this.playing.get(guide.id);
     const preference = guide.preference(at);
-    if (key !== undefined && preference.length > 0) this.#session?.setPreference(key, at, preference);
+    if (key === undefined || preference.length === 0) return;
+    this.#session?.setPreference(key, at, preference);
+    this.#noteMoved(guide);
+  }
+
+  #noteMoved(guide: Guide): void {
+    const kept = this.#kept;
+    if (kept && kept.mixed.get(guide.id) !== mixture(guide)) kept.stale = true;
   }
 }

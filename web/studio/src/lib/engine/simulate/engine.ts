@@ -7,6 +7,7 @@
  *     &load=MS                  milliseconds a load takes (default 1200)
  *     &fail=CODE                the step that CODE belongs to fails: no-webgpu, gpu.unavailable, gguf.truncated,
  *                               download.interrupted, adapter.shape, session.vocabulary, session.prompt_too_long, gpu.lost
+ *     &full=N                   the context is full after N tokens
  *
  * Names tell what a file is: one with “adapter” or “upbeat” in it is no model, an adapter with “misfit” fits none, one with
  * “parm” has two preferences, and “another” models are of another shape than the shipped guides'.
@@ -140,9 +141,9 @@ class SimulatedModel {
     if (Object.values(options.guides).some(({ model }) => model !== undefined)) {
       failFor(this.query, 'session.vocabulary', 'Token 1,024 is “ the” in the base and “▁in” in the guide.');
     }
-    return new SimulatedSession(options, pace, () =>
-      failFor(this.query, 'gpu.lost', 'The device was lost: reason “unknown”.'),
-    );
+    performance.mark('session');
+    const mayFail = () => failFor(this.query, 'gpu.lost', 'The device was lost: reason “unknown”.');
+    return new SimulatedSession(options, pace, mayFail, Number(this.query.get('full') ?? Number.NaN));
   }
 
   async dispose(): Promise<void> {}

@@ -1,6 +1,18 @@
 /** One pretend answer: the real formula over the pretend language's few fillings a place. */
 
-import type { Candidate, RunOptions, Sampling, Session, SessionInfo, Step, Weight } from '../port';
+import type {
+  Candidate,
+  Cost,
+  Method,
+  RunOptions,
+  Sampling,
+  Session,
+  SessionInfo,
+  Step,
+  TurnOptions,
+  Weight,
+  WhenFull,
+} from '../port';
 import { type Lean, leanOf, logSoftmax, placeAt, type Place } from './language';
 
 /** An adapter as a row uses it, which live calls change. */
@@ -12,12 +24,25 @@ interface Use {
 
 export class SimulatedSession implements Omit<
   Session,
-  'next' | 'setTokens' | 'force' | 'rest' | typeof Symbol.asyncIterator | typeof Symbol.asyncDispose
+  | 'next'
+  | 'setTokens'
+  | 'force'
+  | 'rest'
+  | 'fork'
+  | 'save'
+  | 'setAdapters'
+  | typeof Symbol.asyncIterator
+  | typeof Symbol.asyncDispose
 > {
-  readonly info: SessionInfo;
+  info: SessionInfo;
   readonly #weights: Map<string, number>;
   #sampling: Pick<Sampling, 'temperature'>;
+  #seed: number;
   #stopped = false;
+  #at = 0;
+  #maxTokens: number;
+  #whenFull: WhenFull;
+  #cost: Cost = { steps: 0, decoded: 0, prefilled: 0, reused: 0, scored: 0, kvPeak: 0 };
   /** Adapters by guide; empty for guides without. */
   readonly #uses: ReadonlyMap<string, Use[]>;
 
@@ -25,8 +50,13 @@ export class SimulatedSession implements Omit<
     private readonly options: RunOptions,
     private readonly pace: number,
     private readonly mayFail: () => void,
+    /** The token at which the context is full. */
+    private readonly fullAt: number,
   ) {
     this.#sampling = options;
+    this.#seed = options.seed;
+    this.#maxTokens = options.maxTokens;
+    this.#whenFull = options.whenFull;
     const guides = Object.entries(options.guides);
     // The page's faders are numbers.
     this.#weights = new Map(guides.map(([name, { weight }]) => [name, typeof weight === 'number' ? weight : 1]));
@@ -34,12 +64,45 @@ export class SimulatedSession implements Omit<
     for (const [name] of guides) rows.push({ name, model: 'SmolLM2 135M Instruct', promptTokens: 38 });
     this.#uses = new Map(guides.map(([name, { adapter }]) => [name, usesOf(adapter)]));
     this.info = {
+      samples: options.method.name === 'genarm' ? 1 : (triesOf(options.method) ?? 1),
       rows: rows.map((row) => ({ ...row, adapters: this.#uses.get(row.name)?.length ?? 0 })),
       dispatchesPerStep: 215,
       weightBytesPerStep: 96_808_960,
       memory: { weights: 96_808_960, adapters: 2_580_480, kv: 23_592_960 * rows.length, activations: 4_200_000 },
       contextLength: options.contextLength,
     };
+    const prefilled = rows.reduce((sum, { promptTokens }) => sum + promptTokens - 1, 0);
+    this.#cost = { ...this.#cost, prefilled };
+  }
+
+  async turn(options: TurnOptions): Promise<number> {
+    performance.mark('turn', { detail: options.messages?.length });
+    for (let i = 0; i <= 2; i++) {
+      options.signal?.throwIfAborted();
+      options.onProgress?.({ phase: 'prefill', loaded: i, total: 2 });
+      await new Promise((resolve) => setTimeout(resolve, this.pace / 4));
+    }
+    const reused = this.info.rows.reduce((sum, { promptTokens }) => sum + promptTokens - 1, 0);
+    const rows = this.info.rows.map((row) => ({ ...row, promptTokens: row.promptTokens + 24 }));
+    this.info = { ...this.info, rows };
+    const prefilled = this.#cost.prefilled + 24 * rows.length;
+    this.#cost = { ...this.#cost, reused: this.#cost.reused + reused, prefilled };
+    this.#at = 0;
+    this.#stopped = false;
+    this.#maxTokens = options.maxTokens ?? this.#maxTokens;
+    this.#whenFull = options.whenFull ?? this.#whenFull;
+    return reused;
+  }
+
+  async resume({ maxTokens, whenFull }: { maxTokens?: number; whenFull?: WhenFull }): Promise<void> {
+    performance.mark('resume', { detail: [maxTokens, whenFull] });
+    this.#stopped = false;
+    this.#maxTokens = maxTokens ?? this.#maxTokens;
+    this.#whenFull = whenFull ?? this.#whenFull;
+  }
+
+  async cost(): Promise<Cost> {
+    return this.#cost;
   }
 
   setWeight(guide: string, weight: Weight): void {
@@ -48,6 +111,7 @@ export class SimulatedSession implements Omit<
 
   setSampling(sampling: Partial<Sampling>): void {
     this.#sampling = { ...this.#sampling, ...sampling };
+    this.#seed = sampling.seed ?? this.#seed;
   }
 
   setShare(guide: string | null, at: number, share: number): void {
@@ -72,13 +136,26 @@ export class SimulatedSession implements Omit<
   }
 
   async *[Symbol.asyncIterator](): AsyncIterator<Step> {
-    for (let index = 0; index < this.options.maxTokens; index++) {
+    const { method } = this.options;
+    const rows = this.info.rows.length;
+    const tries = triesOf(method);
+    while (this.#at < this.#maxTokens) {
+      const index = this.#at;
       const place = placeAt(index);
       if (!place) return;
-      await new Promise((resolve) => setTimeout(resolve, this.pace));
-      if (this.#stopped) return;
+      // Best of N takes its time before the first token, the others at each.
+      const steps = tries === null ? 1 : method.name === 'best-of-n' ? (index === 0 ? 8 : 0) : 3;
+      for (let i = 0; i < Math.max(1, steps); i++) {
+        if (steps > 0) await new Promise((resolve) => setTimeout(resolve, this.pace));
+        const decoded = steps === 0 ? 0 : method.name === 'best-of-n' ? tries! * rows * 6 : (tries ?? 1) * rows;
+        this.#cost = { ...this.#cost, steps: this.#cost.steps + 1, decoded: this.#cost.decoded + decoded };
+        if (this.#stopped) return;
+      }
       if (index === 12) this.mayFail();
-      const stop = index + 1 === this.options.maxTokens ? 'length' : placeAt(index + 1) ? null : 'end';
+      const full = index + 1 === this.fullAt && this.#whenFull === 'stop';
+      const length = index + 1 === this.#maxTokens ? 'length' : placeAt(index + 1) ? null : 'end';
+      const stop = full ? 'context' : length;
+      this.#at += 1;
       yield this.#step(index, place, stop);
       if (stop) return;
     }
@@ -113,11 +190,15 @@ export class SimulatedSession implements Omit<
     const candidates: Candidate[] = place.texts
       .map((text, i) => ({ id: index * 16 + i, text, ...columns(i) }))
       .sort((a, b) => b.mix - a.mix);
+    const reward = Object.values(under(chosen))[0] ?? 0;
     return {
       index,
+      sample: 0,
       id: index * 16 + chosen,
       text: place.texts[chosen] ?? '',
       stop,
+      shifted: index === this.fullAt ? 5 : 0,
+      ...(this.options.method.name !== 'genarm' && { reward }),
       logProbs: columns(chosen),
       entropy: -base.reduce((sum, lp) => sum + Math.exp(lp) * lp, 0),
       kl: mix.reduce((sum, lp, i) => sum + Math.exp(lp) * (lp - (base[i] ?? 0)), 0),
@@ -132,7 +213,7 @@ export class SimulatedSession implements Omit<
     let best = 0;
     let bestScore = Number.NEGATIVE_INFINITY;
     logProbs.forEach((logProb, i) => {
-      let h = (this.options.seed ^ Math.imul(index + 1, 0x9e3779b1) ^ Math.imul(i + 1, 0x85ebca6b)) >>> 0;
+      let h = (this.#seed ^ Math.imul(index + 1, 0x9e3779b1) ^ Math.imul(i + 1, 0x85ebca6b)) >>> 0;
       h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d) >>> 0;
       h = Math.imul(h ^ (h >>> 12), 0x297a2d39) >>> 0;
       const u = ((h ^ (h >>> 15)) >>> 0) / 2 ** 32;
@@ -144,6 +225,11 @@ export class SimulatedSession implements Omit<
     });
     return best;
   }
+}
+
+/** How many texts a search tries at once; null without one. */
+function triesOf(method: Method): number | null {
+  return method.name === 'genarm' ? null : (method.candidates ?? 8);
 }
 
 function usesOf(adapter: RunOptions['guides'][string]['adapter']): Use[] {

@@ -1,0 +1,43 @@
+//! What may be asked of a session while one of its steps is awaited, and the session itself is not at hand.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::plan::Cost;
+
+/// A session's remote control; every copy of it acts on the same session.
+#[derive(Debug, Clone, Default)]
+pub struct Remote(Rc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: Cell<bool>,
+    cost: Cell<Cost>,
+}
+
+impl Remote {
+    /// As [`super::Session::stop`]. A search above the step ends at its next step, not only when it has decided.
+    pub fn stop(&self) {
+        self.0.stop.set(true);
+    }
+
+    /// What the session has done so far, up to the last step that was submitted.
+    pub fn cost(&self) -> Cost {
+        self.0.cost.get()
+    }
+
+    pub(super) fn stopping(&self) -> bool {
+        self.0.stop.get()
+    }
+
+    /// Forgets that a stop was asked for.
+    pub(super) fn reopen(&self) {
+        self.0.stop.set(false);
+    }
+
+    pub(super) fn count(&self, add: impl FnOnce(&mut Cost)) {
+        let mut cost = self.0.cost.get();
+        add(&mut cost);
+        self.0.cost.set(cost);
+    }
+}
