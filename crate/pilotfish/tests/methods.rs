@@ -354,3 +354,52 @@ fn a_stop_between_two_tokens_ends_a_search() {
     assert_eq!(said, whole);
     assert_eq!(session.save().continued[0], whole);
 }
+
+/// Asks for a stop when it is asked for the `n`th time.
+#[derive(Debug)]
+struct Stops {
+    remote: Option<pilotfish::engine::Remote>,
+    calls: usize,
+}
+
+impl Scorer for Stops {
+    fn score<'a>(&'a mut self, texts: &'a [String]) -> Scoring<'a> {
+        self.calls += 1;
+        if let Some(remote) = self.remote.as_ref().filter(|_| self.calls == 3) {
+            remote.stop();
+        }
+        Box::pin(async { letters(texts) })
+    }
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_token_ends_a_search_at_its_next_step() {
+    let engine = engine();
+    let (base, _) = models(&engine);
+    for name in [MethodName::Args, MethodName::TransferQ, MethodName::Cards] {
+        let method = Method { reward: None, candidates: 4, rollout: 3, segment: 2, entropy: 99.0, ..method(name) };
+        let options = SessionOptions { guides: Vec::new(), ..options(12, method) };
+        let start = |stops: bool| {
+            let mut session = wait(Session::new(&engine, Models::only(&base), &options, |_| true)).expect("it starts");
+            let remote = stops.then(|| session.remote());
+            session.set_scorer(Box::new(Stops { remote, calls: 0 }));
+            session
+        };
+        let rest = |session: &mut Session| {
+            let mut said = Vec::new();
+            while let Some(step) = wait(session.next()).expect("a step") {
+                said.push(step.id);
+            }
+            said
+        };
+        let whole = rest(&mut start(false));
+        let mut session = start(true);
+        // What was decided when the stop came is given out; then nothing more is tried.
+        let mut said = rest(&mut session);
+        let most = if name == MethodName::Cards { 6 } else { 3 };
+        assert_eq!(said.len(), most, "{name:?}");
+        wait(session.resume(12)).expect("it goes on");
+        said.extend(rest(&mut session));
+        assert_eq!(said, whole, "{name:?}");
+    }
+}
