@@ -102,6 +102,7 @@ pub(crate) async fn search(
     if let Some(scorer) = scorer {
         session.set_scorer(scorer);
     }
+    interrupt::also(session.remote().stop_flag());
     let info = session.info().clone();
     let mut timing = Timing {
         plan: (prefill_started - started).as_secs_f64(),

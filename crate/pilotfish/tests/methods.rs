@@ -7,8 +7,8 @@ use std::rc::Rc;
 use common::{engine, fixture, ids, load, run, wait};
 use pilotfish::Error;
 use pilotfish::engine::{
-    Engine, Guide, GuideKind, Method, MethodName, Model, Models, Prompt, Remote, Scorer, Scoring, Session,
-    SessionOptions, Step, Stop, logsumexp, open as open_file,
+    Engine, Guide, GuideKind, Method, MethodName, Model, Models, Prompt, Scorer, Scoring, Session, SessionOptions,
+    Step, Stop, logsumexp, open as open_file,
 };
 use pilotfish::guidance::Sampling;
 use pilotfish::model::twin::{Cache, CpuModel};
@@ -355,40 +355,51 @@ fn a_stop_between_two_tokens_ends_a_search() {
     assert_eq!(session.save().continued[0], whole);
 }
 
-/// Stops the session that asks it, and accepts nothing.
+/// Asks for a stop when it is asked for the `n`th time.
 #[derive(Debug)]
-struct Stops(Remote);
+struct Stops {
+    remote: Option<pilotfish::engine::Remote>,
+    calls: usize,
+}
 
 impl Scorer for Stops {
     fn score<'a>(&'a mut self, texts: &'a [String]) -> Scoring<'a> {
-        self.0.stop();
-        Box::pin(async move { Ok(vec![-1e3; texts.len()]) })
+        self.calls += 1;
+        if let Some(remote) = self.remote.as_ref().filter(|_| self.calls == 3) {
+            remote.stop();
+        }
+        Box::pin(async { letters(texts) })
     }
 }
 
 #[test]
-fn a_stop_reaches_a_search_in_the_middle_of_its_step() {
+fn a_stop_in_the_middle_of_a_token_ends_a_search_at_its_next_step() {
     let engine = engine();
     let (base, _) = models(&engine);
-    // More draws than lanes: they come in two groups.
-    let cards = Method { reward: None, candidates: 40, segment: 4, ..method(MethodName::Cards) };
-    let mut options = SessionOptions { guides: Vec::new(), ..options(8, cards) };
-    options.sampling.temperature = 1.0;
-    let start = || wait(Session::new(&engine, Models::only(&base), &options, |_| true)).expect("it starts");
-    let read = |session: &mut Session| {
-        session.set_scorer(Box::new(ByText(letters)));
-        let mut steps = Vec::new();
-        while let Some(step) = wait(session.next()).expect("a step") {
-            steps.push(step);
-        }
-        ids(&steps)
-    };
-    let mut session = start();
-    let remote = session.remote();
-    session.set_scorer(Box::new(Stops(remote.clone())));
-    assert!(wait(session.next()).expect("no fault").is_none());
-    assert_eq!(remote.cost(), session.cost());
-    assert_eq!(remote.cost().scored, 32, "the second group was not drawn");
-    wait(session.resume(8)).expect("it goes on");
-    assert_eq!(read(&mut session), read(&mut start()));
+    for name in [MethodName::Args, MethodName::TransferQ, MethodName::Cards] {
+        let method = Method { reward: None, candidates: 4, rollout: 3, segment: 2, entropy: 99.0, ..method(name) };
+        let options = SessionOptions { guides: Vec::new(), ..options(12, method) };
+        let start = |stops: bool| {
+            let mut session = wait(Session::new(&engine, Models::only(&base), &options, |_| true)).expect("it starts");
+            let remote = stops.then(|| session.remote());
+            session.set_scorer(Box::new(Stops { remote, calls: 0 }));
+            session
+        };
+        let rest = |session: &mut Session| {
+            let mut said = Vec::new();
+            while let Some(step) = wait(session.next()).expect("a step") {
+                said.push(step.id);
+            }
+            said
+        };
+        let whole = rest(&mut start(false));
+        let mut session = start(true);
+        // What was decided when the stop came is given out; then nothing more is tried.
+        let mut said = rest(&mut session);
+        let most = if name == MethodName::Cards { 6 } else { 3 };
+        assert_eq!(said.len(), most, "{name:?}");
+        wait(session.resume(12)).expect("it goes on");
+        said.extend(rest(&mut session));
+        assert_eq!(said, whole, "{name:?}");
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::plan::Cost;
 
@@ -11,14 +13,19 @@ pub struct Remote(Rc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    stop: Cell<bool>,
+    stop: Arc<AtomicBool>,
     cost: Cell<Cost>,
 }
 
 impl Remote {
     /// As [`super::Session::stop`]. A search above the step ends at its next step, not only when it has decided.
     pub fn stop(&self) {
-        self.0.stop.set(true);
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// What [`Remote::stop`] sets, for another thread.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0.stop)
     }
 
     /// What the session has done so far, up to the last step that was submitted.
@@ -27,12 +34,12 @@ impl Remote {
     }
 
     pub(super) fn stopping(&self) -> bool {
-        self.0.stop.get()
+        self.0.stop.load(Ordering::Relaxed)
     }
 
     /// Forgets that a stop was asked for.
     pub(super) fn reopen(&self) {
-        self.0.stop.set(false);
+        self.0.stop.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn count(&self, add: impl FnOnce(&mut Cost)) {

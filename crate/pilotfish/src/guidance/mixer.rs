@@ -61,6 +61,8 @@ pub struct Mixer {
     /// What is on the GPU of `tokens`; nothing until something was said.
     scores: Vec<f32>,
     ends: Vec<u32>,
+    /// The past holds counts and marks of what was said, or not even those of the ends.
+    counts: bool,
     dispatches: Dispatches,
     order: Vec<At>,
 }
@@ -161,6 +163,7 @@ impl Mixer {
             tokens: TokenRules::default(),
             scores: Vec::new(),
             ends: plan.ends.to_vec(),
+            counts: true,
             dispatches,
             order: Vec::new(),
         };
@@ -253,9 +256,19 @@ impl Mixer {
 
     /// Goes on after a prompt and what was `said`: the next step has the number of tokens said, and with the same seed makes the
     /// same noise as it ever did.
-    pub fn restart(&self, gpu: &Gpu, prompt: &[u32], said: &[u32]) {
-        self.buffers.set_past(gpu, &self.shape, prompt, said, &self.ends);
+    pub fn restart(&mut self, gpu: &Gpu, prompt: &[u32], said: &[u32]) {
+        self.buffers.set_past(gpu, &self.shape, prompt, said);
+        // Two words a token of the vocabulary: searches go back at every step, and few of them count anything.
+        if self.counts {
+            self.buffers.forget(gpu, &self.shape, &self.ends);
+            self.counts = self.prepares();
+        }
         self.buffers.set_step(gpu, said.len() as u32);
+    }
+
+    /// Whether steps count what is said.
+    fn prepares(&self) -> bool {
+        matches!(self.order.first(), Some(At::Prepare))
     }
 
     /// Ids that are mixed.
@@ -411,6 +424,7 @@ impl Mixer {
             self.order.push(At::Pick(last));
         }
         self.order.push(At::Finish);
+        self.counts |= prepared;
     }
 }
 

@@ -295,16 +295,21 @@ impl MixBuffers {
         gpu.write(&self.past, 4 * u64::from(PAST_HEADER + first), scores);
     }
 
-    /// Puts a prompt and what was said after it into the past, forgets what was counted, and marks the ends. What goes beyond
-    /// the past's room is left out.
-    pub fn set_past(&self, gpu: &Gpu, shape: &MixShape, prompt: &[u32], said: &[u32], ends: &[u32]) {
+    /// Puts a prompt and what was said after it into the past. What goes beyond the past's room is left out. What was counted before
+    /// must be forgotten, too: [`MixBuffers::forget`].
+    pub fn set_past(&self, gpu: &Gpu, shape: &MixShape, prompt: &[u32], said: &[u32]) {
+        let words: Vec<u32> = prompt.iter().chain(said).copied().take(shape.room as usize).collect();
+        gpu.write(&self.past, 0, &[0, 0, prompt.len() as u32, 0]);
+        gpu.write(&self.past, 4 * u64::from(PAST_HEADER + 3 * shape.vocab), &words);
+    }
+
+    /// Forgets what was counted, and marks the ends.
+    pub fn forget(&self, gpu: &Gpu, shape: &MixShape, ends: &[u32]) {
         let vocab = shape.vocab;
         let mut words = vec![0; 2 * vocab as usize];
         for end in ends.iter().filter(|end| **end < vocab) {
             words[(vocab + end) as usize] = ENDS;
         }
-        words.extend(prompt.iter().chain(said).take(shape.room as usize));
-        gpu.write(&self.past, 0, &[0, 0, prompt.len() as u32, 0]);
         gpu.write(&self.past, 4 * u64::from(PAST_HEADER + vocab), &words);
     }
 
@@ -482,7 +487,7 @@ pub(crate) mod lab {
         pub(crate) fn with_past(mut self, gpu: &Gpu, ids: &[u32], prompt: usize) -> Result<Self, GpuError> {
             self.shape.room = ids.len() as u32;
             self.buffers = MixBuffers::new(gpu, &self.shape)?;
-            self.buffers.set_past(gpu, &self.shape, &ids[..prompt], &ids[prompt..], &[]);
+            self.buffers.set_past(gpu, &self.shape, &ids[..prompt], &ids[prompt..]);
             self.buffers.set_step(gpu, (ids.len() - prompt) as u32);
             Ok(self)
         }

@@ -169,10 +169,15 @@ impl Controller {
         Ok(())
     }
 
-    /// Runs `steps` steps, and returns what each reported, lane by lane. What was drawn joins the lanes' texts.
+    /// Runs `steps` steps, fewer where a stop is asked for, and returns what each reported, lane by lane. What was drawn joins the
+    /// lanes' texts.
     async fn run(&self, session: &mut Session, steps: usize) -> Result<Vec<Vec<Telemetry>>> {
         let mut reports = Vec::new();
         for at in 0..steps {
+            if session.stopping() {
+                session.drain().await?;
+                break;
+            }
             while session.may_submit(steps - at) {
                 session.submit()?;
             }

@@ -24,6 +24,9 @@ impl Controller {
         self.go_on_after(session, texts).await?;
         let steps = (self.method.rollout as usize).min(self.room(session) - 1);
         let reports = self.run(session, steps).await?;
+        if reports.len() < steps {
+            return Ok(());
+        }
         let trials: Vec<Trial> =
             (0..candidates.len()).map(|lane| self.rolled(session, of_lane(lane), lane, &reports)).collect();
         let rewards = self.rewards(session, &trials).await?;
