@@ -4,19 +4,7 @@ import { PilotfishError } from './errors.js';
 import type { Handle, MadeSession } from './protocol.js';
 import { scorerOf } from './scorer.js';
 import { type ResumeOptions, type TurnOptions, wireTurn } from './turn.js';
-import type {
-  Cost,
-  Progress,
-  Prompt,
-  Sampling,
-  SavedSession,
-  Scorer,
-  SessionInfo,
-  StepOf,
-  TokenRules,
-  Weight,
-  WhenFull,
-} from './types.js';
+import type { Cost, Sampling, SavedSession, Scorer, SessionInfo, StepOf, TokenRules, Weight } from './types.js';
 
 /** @internal What the page's end of a session knows of how it was made. */
 export interface Made {
