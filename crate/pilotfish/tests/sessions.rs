@@ -216,6 +216,20 @@ fn a_fork_goes_its_own_way_from_the_same_place_and_the_first_is_undisturbed() {
 }
 
 #[test]
+fn a_fork_has_what_was_made_and_not_given_out() {
+    let engine = engine();
+    let model = load(&engine, BASE);
+    let together = SessionOptions { samples: 3, pool_length: 400, ..options(&PROMPT, 6) };
+    let mut session = open(&engine, &model, &together);
+    // In the middle of a step: two of its tokens are not given out yet.
+    take(&mut session, 4);
+    let mut fork = wait(session.fork()).expect("there is room");
+    let rest = take(&mut session, 99);
+    assert_eq!((rest.len(), rest[0].sample, rest[0].index), (14, 1, 1));
+    same(&take(&mut fork, 99), &rest);
+}
+
+#[test]
 fn saved_text_goes_on_as_the_session_would_have() {
     let engine = engine();
     let model = load(&engine, BASE);

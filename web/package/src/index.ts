@@ -2,7 +2,8 @@ export type { Adapter, Adapters, AdapterUse } from './adapter.js';
 export { type ErrorCode, PilotfishError } from './errors.js';
 export { type Guide, type Model, type RestoreOptions, type SessionOptions } from './model.js';
 export { type ModelCache, Pilotfish } from './pilotfish.js';
-export type { ResumeOptions, Session, TurnOptions } from './session.js';
+export type { Session } from './session.js';
+export type { ResumeOptions, TurnOptions } from './turn.js';
 export type {
   AdapterInfo,
   CacheEntry,

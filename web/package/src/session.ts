@@ -1,9 +1,9 @@
 import { type Adapters, wireAdapters } from './adapter.js';
 import type { Channel } from './channel.js';
 import { PilotfishError } from './errors.js';
-import { promptOf } from './prompt.js';
 import type { Handle, MadeSession } from './protocol.js';
 import { scorerOf } from './scorer.js';
+import { type ResumeOptions, type TurnOptions, wireTurn } from './turn.js';
 import type {
   Cost,
   Progress,
@@ -17,28 +17,6 @@ import type {
   Weight,
   WhenFull,
 } from './types.js';
-
-/** What the next turn begins with. What is left out stays as it was, but for `forced`, which is gone. */
-export type TurnOptions<Name extends string = string> = Prompt & {
-  /** Other sentences for context guides. */
-  readonly guides?: { readonly [N in Name]?: { readonly context: string; readonly against?: string | null } };
-  readonly maxTokens?: number;
-  readonly stop?: string | readonly string[];
-  readonly forced?: readonly number[] | Uint32Array;
-  readonly whenFull?: WhenFull;
-  /** From now on in place of the session's own. */
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: Progress) => void;
-};
-
-export interface ResumeOptions {
-  /** Tokens in all, those that are there included; as before when left out. */
-  readonly maxTokens?: number;
-  /** From now on. What ended because the context was full goes on if it may shift. */
-  readonly whenFull?: WhenFull;
-  /** From now on in place of the session's own. */
-  readonly signal?: AbortSignal;
-}
 
 /** @internal What the page's end of a session knows of how it was made. */
 export interface Made {
@@ -158,21 +136,9 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
    */
   async turn(options: TurnOptions<Name>): Promise<number> {
     this.#mustLive();
-    const { signal, onProgress, maxTokens, whenFull } = options;
-    const contexts = Object.entries<{ context: string; against?: string | null } | undefined>(options.guides ?? {});
-    for (const [guide] of contexts) this.#check(guide, '', []);
-    const turn = {
-      prompt: promptOf(options),
-      contexts: Object.fromEntries(
-        contexts.flatMap(([name, told]) =>
-          told === undefined ? [] : [[name, { context: told.context, against: told.against ?? null }]],
-        ),
-      ),
-      ...(options.forced !== undefined && { forced: Array.from(options.forced) }),
-      ...(options.stop !== undefined && { stop: typeof options.stop === 'string' ? [options.stop] : options.stop }),
-      ...(maxTokens !== undefined && { maxTokens }),
-      ...(whenFull !== undefined && { whenFull }),
-    };
+    const { signal, onProgress } = options;
+    for (const guide of Object.keys(options.guides ?? {})) this.#check(guide, '', []);
+    const turn = wireTurn(options);
     this.#reopen(signal ?? this.#signal);
     const late = this.#late;
     this.#late = [];

@@ -85,7 +85,7 @@ describe('methods', () => {
     await ask(page);
     await answered(page);
     expect((await costs('GenARM'))[0]).toBe('3');
-    expect((await costs('GenARM'))[1]).toMatch(/^\d+(\.\d)? m?s$/);
+    expect((await costs('GenARM'))[1]).toMatch(/^\d+(\.\d)? s$/);
 
     await method(page, 'Best of N').check();
     await page.getByLabel('Answers', { exact: true }).fill('4');

@@ -37,7 +37,8 @@ export class Search {
   }
 
   measure(name: MethodName, spent: Spent): void {
-    if (spent.tokens > 0) this.measured = { ...this.measured, [name]: spent };
+    // One or two tokens measure how a step begins and ends.
+    if (spent.tokens > 3) this.measured = { ...this.measured, [name]: spent };
   }
 
   /** Another model has other costs. */
