@@ -403,3 +403,39 @@ fn a_stop_in_the_middle_of_a_token_ends_a_search_at_its_next_step() {
         assert_eq!(said, whole, "{name:?}");
     }
 }
+
+#[test]
+fn the_difference_of_two_rows_is_a_reward_too() {
+    let (engine, cpu) = (engine(), Cpu::new());
+    let base = load(&engine, BASE);
+    let text = "The sea was calm";
+    let context = |against: Option<&str>| GuideKind::Context {
+        context: "Be cheerful.".into(),
+        against: against.map(str::to_owned),
+    };
+    for against in [None, Some("Be gloomy.")] {
+        let mut options = options(6, Method { candidates: 8, weight: 2.0, ..method(MethodName::Args) });
+        options.prompt = Prompt::Text(text.into());
+        options.guides = vec![Guide { name: "arm".into(), weight: 0.0, kind: context(against) }];
+        let steps = run(&engine, &base, &[], &options, |_, _| {});
+        let after = |prompt: &str, said: &[u32]| {
+            let ids = base.encode(&Prompt::Text(prompt.into())).expect("it encodes");
+            let logits = cpu.base.logits(&[&ids[..], said].concat(), Cache::Half).pop().expect("there is a token");
+            let normaliser = logsumexp(&logits);
+            logits.iter().map(|logit| f64::from(*logit) - normaliser).collect::<Vec<f64>>()
+        };
+        let against = against.map_or(text.to_owned(), |against| format!("{against}\n\n{text}"));
+        let (mut said, mut sum) = (Vec::new(), 0.0);
+        for step in &steps {
+            let plain = after(text, &said);
+            let (with, without) = (after(&format!("Be cheerful.\n\n{text}"), &said), after(&against, &said));
+            let reward = |id: u32| with[id as usize] - without[id as usize];
+            let score = |id: &u32| plain[*id as usize] + 2.0 * (sum + reward(*id));
+            let best = top(&plain, 8).into_iter().max_by(|a, b| score(a).total_cmp(&score(b))).expect("some");
+            assert_eq!(step.id, best, "after {said:?}");
+            sum += reward(best);
+            assert!((f64::from(step.reward.expect("it has one")) - sum).abs() < 1e-2);
+            said.push(best);
+        }
+    }
+}

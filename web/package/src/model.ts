@@ -3,6 +3,7 @@ import type { Channel } from './channel.js';
 import { PilotfishError } from './errors.js';
 import type { Handle, HandleOptions, WireAdapter, WireGuide, WireSession } from './protocol.js';
 import { promptOf } from './prompt.js';
+import { RewardModel } from './reward.js';
 import { wireMethod } from './scorer.js';
 import { Session } from './session.js';
 import { loadParams, wireSource } from './source.js';
@@ -106,6 +107,14 @@ export interface RestoreOptions {
   readonly onProgress?: (progress: Progress) => void;
 }
 
+/** How a reward model reads. */
+export interface RewardOptions {
+  /** The score that is the reward, by label or number. */
+  readonly class?: string | number;
+  /** Tokens that prompt and text may take together; at most 4,096 when left out. */
+  readonly contextLength?: number;
+}
+
 /** A model on the GPU. */
 export class Model {
   readonly info: ModelInfo;
@@ -147,6 +156,19 @@ export class Model {
     const params = { model: on, source: wire, ...loadParams(options) };
     const { handle, info } = await this.#channel.call('loadAdapter', params, { signal, onProgress });
     return new Adapter(this.#channel, handle, on, info);
+  }
+
+  /**
+   * Readies this model to reward what is said after a prompt: it must have the head of a classifier (`cls.output.weight`, as
+   * llama.cpp's converter writes it for reward models and rerankers). It need not share the base's vocabulary. `class` names one of
+   * its scores, by label or number; left out, the model has one score, or those labelled `yes` and `no`.
+   * @throws PilotfishError `reward.class`, `reward.needs_text`
+   */
+  async reward(options: Prompt & RewardOptions): Promise<RewardModel> {
+    const { class: className, contextLength } = options;
+    const wire = { class: className === undefined ? undefined : String(className), contextLength };
+    const params = { model: this.#live(), prompt: promptOf(options), ...withoutUndefined(wire) };
+    return new RewardModel(this.#channel, await this.#channel.call('reward', params));
   }
 
   /** Allocates the rows' caches, reads the prompts, and stands ready to generate. */

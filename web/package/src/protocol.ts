@@ -117,6 +117,9 @@ export interface Methods {
     info: AdapterInfo;
   };
   disposeAdapter(params: { adapter: Handle }): void;
+  reward(params: { model: Handle; prompt: WirePrompt; class?: string; contextLength?: number }): Handle;
+  score(params: { reward: Handle; texts: readonly string[] }): Float32Array;
+  disposeReward(params: { reward: Handle }): void;
   /** With `scored`, the page is asked for rewards. */
   session(params: { model: Handle; options: WireSession; scored: boolean }): MadeSession;
   restore(params: { model: Handle; options: HandleOptions; scored: boolean }): MadeSession;

@@ -151,9 +151,11 @@ export type Filter = { readonly row: string } & (
       readonly plausibility: number;
       readonly topK?: never;
       readonly topP?: never;
+      readonly typicalP?: never;
     }
-  | { readonly topK: number; readonly plausibility?: never; readonly topP?: never }
-  | { readonly topP: number; readonly plausibility?: never; readonly topK?: never }
+  | { readonly topK: number; readonly plausibility?: never; readonly topP?: never; readonly typicalP?: never }
+  | { readonly topP: number; readonly plausibility?: never; readonly topK?: never; readonly typicalP?: never }
+  | { readonly typicalP: number; readonly plausibility?: never; readonly topK?: never; readonly topP?: never }
 );
 
 /** Scores texts, each what was said after the prompt, so far: one finite number a text, the higher the better. */

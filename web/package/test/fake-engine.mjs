@@ -64,6 +64,15 @@ export class FakeEngine {
       from_peft: (/** @type {unknown} */ _model, /** @type {string} */ config, /** @type {Uint8Array} */ safetensors) =>
         this.adapter(`peft ${config} ${safetensors.length}`),
     },
+    RewardModel: {
+      create: (
+        /** @type {unknown} */ _engine,
+        /** @type {unknown} */ _model,
+        /** @type {string} */ prompt,
+        /** @type {string | undefined} */ className,
+        /** @type {number} */ contextLength,
+      ) => this.reward(`${prompt} ${className} ${contextLength}`),
+    },
     Session: {
       create: async (
         /** @type {unknown} */ _engine,
@@ -108,6 +117,22 @@ export class FakeEngine {
     return adapter;
   }
 
+  /** A reward model: a text's reward is its length. */
+  reward = (/** @type {string} */ made) => ({
+    score: async (/** @type {string[]} */ texts) => {
+      assert.equal(this.scoring, 0, 'a reward model is asked one thing at a time');
+      this.scoring += 1;
+      await this.pause();
+      this.scoring -= 1;
+      if (texts.includes('long'))
+        throw Object.assign(new Error('too long'), { name: 'PilotfishError', code: 'session.prompt_too_long' });
+      return Float32Array.from(texts, ({ length }) => length);
+    },
+    free: () => {
+      this.log.push(`reward freed: ${made}`);
+    },
+  });
+
   engine = {
     info: () =>
       JSON.stringify({
@@ -139,6 +164,7 @@ export class FakeEngine {
   };
 
   running = 0;
+  scoring = 0;
   /** What a search wants to know rewards of, before each step. @type {string[] | undefined} */
   asks;
   /** @type {number[]} */

@@ -132,3 +132,27 @@ describe('a function that rewards', () => {
     assert.equal((await fork.next()).reward, 4);
   });
 });
+
+describe('a reward model', () => {
+  it('scores texts, one call after the other, and rewards a method', async () => {
+    const fake = new FakeEngine();
+    const { pf } = await opened(fake);
+    const model = await pf.load(bytes(8));
+    const judge = await model.reward({ prompt: 'Hello', class: 1 });
+    const both = await Promise.all([judge.score(['a', 'bb']), judge.score(['ccc'])]);
+    assert.deepEqual(
+      both.map((scores) => [...scores]),
+      [[1, 2], [3]],
+    );
+    await assert.rejects(judge.score(['long']), code('session.prompt_too_long'));
+    fake.asks = ['four'];
+    const session = await model.session({ prompt: 'Hello', method: { name: 'args', reward: judge.score } });
+    assert.equal((await session.next()).reward, 4);
+    await session.dispose();
+    await judge.dispose();
+    assert.equal(fake.log.at(-1), 'reward freed: {"text":"Hello"} 1 0');
+    await assert.rejects(judge.score(['a']), code('closed'));
+    await model.dispose();
+    await assert.rejects(model.reward({ prompt: 'Hello' }), code('closed'));
+  });
+});

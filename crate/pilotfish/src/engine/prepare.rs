@@ -15,7 +15,8 @@ impl Engine {
     /// stay with the GPU. `vocab` is as [`super::Model::vocab`].
     pub(super) fn prepare(&self, spec: &ModelSpec, weights: &Weights, vocab: u32) -> Result<()> {
         let rows = self.expected_rows;
-        if rows == 0 {
+        // A classifier has no logits to be mixed; what it runs is recorded when it is asked.
+        if rows == 0 || spec.model.classes.is_some() {
             return Ok(());
         }
         let gpu = &self.gpu;

@@ -282,8 +282,9 @@ export function placedUses(uses: readonly WireAdapter[], places: readonly Handle
   return uses.map(({ adapter, ...use }) => ({ adapter: places.indexOf(adapter), ...use }));
 }
 
-function filterJson({ row, plausibility, topK, topP }: Filter): object {
+function filterJson({ row, plausibility, topK, topP, typicalP }: Filter): object {
   if (plausibility !== undefined) return { row, kind: 'plausibility', alpha: plausibility };
+  if (typicalP !== undefined) return { row, kind: 'typical_p', p: typicalP };
   return topK !== undefined ? { row, kind: 'top_k', k: topK } : { row, kind: 'top_p', p: topP };
 }
 

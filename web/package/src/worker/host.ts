@@ -37,7 +37,7 @@ import {
 import { Held } from './held.js';
 import { nudgeWhile } from './nudge.js';
 import { blobReader } from './reader.js';
-import type { Surface, WasmAdapter, WasmEngine, WasmModel } from './surface.js';
+import type { Surface, WasmAdapter, WasmEngine, WasmModel, WasmReward } from './surface.js';
 
 export interface Surroundings {
   readonly cache: Pick<Cache, 'get' | 'list' | 'remove' | 'usage'>;
@@ -61,6 +61,8 @@ export class Host {
   readonly #models = new Map<Handle, WasmModel>();
   readonly #adapters = new Map<Handle, WasmAdapter>();
   readonly #sessions = new Map<Handle, Held>();
+  /** With what each does last: one call after the other. */
+  readonly #rewards = new Map<Handle, { readonly reward: WasmReward; tail: Promise<unknown> }>();
   readonly #asks = new Asks((ask) => this.#say(ask));
   #nextHandle = 1;
   #crashed = false;
@@ -160,6 +162,28 @@ export class Host {
     disposeAdapter: ({ adapter }) => {
       this.#adapters.get(adapter)?.free();
       this.#adapters.delete(adapter);
+    },
+
+    reward: ({ model, prompt, class: className, contextLength = 0 }) => {
+      const { surface, engine } = this.#open();
+      const json = JSON.stringify(prompt);
+      const reward = surface.RewardModel.create(engine, this.#model(model), json, className, contextLength);
+      return this.#keep(this.#rewards, { reward, tail: Promise.resolve() });
+    },
+
+    score: async ({ reward, texts }) => {
+      const held = this.#rewards.get(reward);
+      if (held === undefined) throw new PilotfishError('closed', 'the reward model was disposed of');
+      const mine = held.tail.then(() => held.reward.score(texts));
+      held.tail = mine.catch(() => undefined);
+      return mine;
+    },
+
+    disposeReward: async ({ reward }) => {
+      const held = this.#rewards.get(reward);
+      this.#rewards.delete(reward);
+      await held?.tail;
+      held?.reward.free();
     },
 
     session: ({ model, options, scored }, call) => this.#session(model, engineOptions(options), scored, call),

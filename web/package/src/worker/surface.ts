@@ -22,6 +22,11 @@ export interface WasmAdapter {
   free(): void;
 }
 
+export interface WasmReward {
+  score(texts: readonly string[]): Promise<Float32Array>;
+  free(): void;
+}
+
 export interface WasmEngine {
   info(): string;
   /** An empty submit: see `nudge.ts`. */
@@ -67,6 +72,16 @@ export interface Surface {
   readonly Adapter: {
     from_gguf(model: WasmModel, file: Uint8Array): WasmAdapter;
     from_peft(model: WasmModel, config: string, safetensors: Uint8Array): WasmAdapter;
+  };
+  readonly RewardModel: {
+    /** `contextLength` 0 is as long as suits the model. */
+    create(
+      engine: WasmEngine,
+      model: WasmModel,
+      prompt: string,
+      className: string | undefined,
+      contextLength: number,
+    ): WasmReward;
   };
   readonly Session: {
     create(

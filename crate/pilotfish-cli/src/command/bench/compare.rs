@@ -3,10 +3,11 @@
 //! The adapters are random, of rank 8 on q, k and v, as the reward models of `GenARM` are: what they hold changes no speed.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use pilotfish::adapter::{Adapter, Component, Module, Pair, RowOrder};
 use pilotfish::arch::ModelSpec;
-use pilotfish::engine::{AdapterUse, Guide, GuideKind, Model, Models, SessionInfo, SessionOptions};
+use pilotfish::engine::{AdapterUse, Guide, GuideKind, Model, Models, Prompt, Session, SessionInfo, SessionOptions};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -20,7 +21,7 @@ use crate::units::rate;
 
 /// Adapter guides beside the base.
 const GUIDES: std::ops::RangeInclusive<usize> = 0..=3;
-const RANK: u32 = 8;
+pub(super) const RANK: u32 = 8;
 
 /// One number of guides.
 #[derive(Debug, Serialize)]
@@ -76,6 +77,23 @@ pub(super) async fn run(host: &Host, base: &Rc<Model>, options: &SessionOptions,
 pub(super) fn guide(at: usize) -> Guide {
     let kind = GuideKind::Adapter { adapters: vec![AdapterUse::whole(at)], relative: false, model: None, prompt: None };
     Guide { name: format!("arm{at}"), weight: 0.1, kind }
+}
+
+/// Seconds that a session takes to give a guide another adapter: packed, uploaded, the steps recorded anew. Its row has one token, so
+/// that nothing is computed again.
+pub(super) async fn swap(host: &Host, base: &Rc<Model>, runs: u32) -> Result<Option<Spread>> {
+    let adapters = [1, 2].map(|seed| Rc::new(random(&base.spec, seed)));
+    let models = Models { adapters: &adapters, ..Models::only(base) };
+    let options = SessionOptions { guides: vec![guide(0)], ..SessionOptions::new(Prompt::Ids(vec![0])) };
+    let mut session = Session::new(&host.engine, models, &options, |_| true).await?;
+    let mut seconds = Vec::new();
+    for run in 0..=runs {
+        let started = Instant::now();
+        session.set_adapters(Some(0), &adapters, &[AdapterUse::whole(run as usize % 2)]).await?;
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    // The first compiles what is missing.
+    Ok(Spread::of(seconds.into_iter().skip(1)))
 }
 
 /// Small numbers of either sign (a linear congruential generator: nothing depends on their quality).

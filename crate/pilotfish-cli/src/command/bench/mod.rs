@@ -12,7 +12,7 @@ use pilotfish::engine::{EngineInfo, Guide, GuideKind, ModelInfo, Prompt, Session
 use pilotfish::guidance::Sampling;
 use serde::Serialize;
 
-use compare::Compared;
+use compare::{Compared, RANK};
 
 use crate::args::Global;
 use crate::error::Result;
@@ -69,6 +69,9 @@ struct Report {
     runs: u32,
     load_seconds: f64,
     host_memory: MemoryReport,
+    /// Until a guide of a running session has another adapter of rank 8, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter_swap_seconds: Option<Spread>,
     cases: Vec<Case>,
 }
 
@@ -164,6 +167,7 @@ pub(crate) async fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         }
         cases.push(case);
     }
+    let swap = if args.compare { compare::swap(&host, &loaded.base, args.runs).await? } else { None };
     let report = Report {
         engine: host.engine.info(),
         model: loaded.base.info(),
@@ -172,6 +176,7 @@ pub(crate) async fn run(args: &BenchArgs, global: &Global) -> Result<()> {
         runs: args.runs,
         load_seconds,
         host_memory: MemoryReport { before_load, peak_of_load, peak: HostMemory::now().peak },
+        adapter_swap_seconds: swap,
         cases,
     };
     if global.json { output::json(&report) } else { describe(&report).print() }
@@ -292,6 +297,10 @@ fn describe(report: &Report) -> Page {
     for case in report.cases.iter().filter(|case| !case.compared.is_empty()) {
         compare::describe(&case.compared, case.prompt_tokens, &mut page);
         methods::describe(&case.methods, case.prompt_tokens, &mut page);
+    }
+    if let Some(Spread { median, min, max }) = report.adapter_swap_seconds {
+        let [median, min, max] = [median, min, max].map(seconds);
+        page.line(format_args!("another adapter of rank {RANK} in a running session: {median} [{min}..{max}]"));
     }
     page.line(format_args!(
         "median [least..most] of {} runs; ratio: a guided step's time over an unguided one's",
