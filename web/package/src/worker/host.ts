@@ -7,36 +7,21 @@ import type { Cache } from '../cache/cache.js';
 import { absorb, sha256 } from '../cache/sha256.js';
 import { PilotfishError, toPlain } from '../errors.js';
 import type {
-  Answer,
   FromWorker,
   Handle,
   HandleOptions,
   MadeSession,
-  Method,
   Params,
   Port,
   ToWorker,
   WireSource,
 } from '../protocol.js';
-import type { Progress } from '../types.js';
-import { Asks } from './asks.js';
-import {
-  adapterInfo,
-  cost,
-  engineInfo,
-  engineOptions,
-  type GpuInfo,
-  modelInfo,
-  placed,
-  placesOf,
-  progress as readProgress,
-  savedSession,
-  step,
-  tokensJson,
-} from './convert.js';
+import { adapterInfo, engineInfo, engineOptions, type GpuInfo, modelInfo, placed, placesOf } from './convert.js';
+import { type Call, type Handlers, reporter } from './handlers.js';
 import { Held } from './held.js';
 import { nudgeWhile } from './nudge.js';
 import { blobReader } from './reader.js';
+import { Sessions } from './sessions.js';
 import type { Surface, WasmAdapter, WasmEngine, WasmModel, WasmReward } from './surface.js';
 
 export interface Surroundings {
@@ -47,23 +32,19 @@ export interface Surroundings {
   open(surface: Surface, options: Params<'open'>): Promise<{ engine: WasmEngine; adapter: GpuInfo }>;
 }
 
-interface Call {
-  readonly signal: AbortSignal;
-  progress(progress: Progress): void;
-}
-
-type Handlers = { readonly [M in Method]: (params: Params<M>, call: Call) => Promise<Answer<M>> | Answer<M> };
-
 export class Host {
   readonly #port: Port;
   readonly #around: Surroundings;
   readonly #calls = new Map<number, AbortController>();
   readonly #models = new Map<Handle, WasmModel>();
   readonly #adapters = new Map<Handle, WasmAdapter>();
-  readonly #sessions = new Map<Handle, Held>();
   /** With what each does last: one call after the other. */
   readonly #rewards = new Map<Handle, { readonly reward: WasmReward; tail: Promise<unknown> }>();
-  readonly #asks = new Asks((ask) => this.#say(ask));
+  readonly #sessions = new Sessions({
+    say: (ask) => this.#say(ask),
+    newHandle: () => this.#nextHandle++,
+    adapter: (handle) => this.#adapter(handle),
+  });
   #nextHandle = 1;
   #crashed = false;
   #engine: { surface: Surface; memory: WebAssembly.Memory; engine: WasmEngine } | undefined;
@@ -87,7 +68,7 @@ export class Host {
       return;
     }
     if ('ask' in message) {
-      this.#asks.answer(message);
+      this.#sessions.answer(message);
       return;
     }
     const { id, method, params } = message;
@@ -124,7 +105,7 @@ export class Host {
 
     load: async ({ source, sha256: expected, cache }, call) => {
       const blob = await this.#blob(source, expected, cache, call);
-      const model = await this.#open().engine.load(blobReader(blob), this.#reporter(call));
+      const model = await this.#open().engine.load(blobReader(blob), reporter(call));
       if (call.signal.aborted) {
         model.free();
         call.signal.throwIfAborted();
@@ -189,77 +170,7 @@ export class Host {
     session: ({ model, options, scored }, call) => this.#session(model, engineOptions(options), scored, call),
     restore: ({ model, options, scored }, call) => this.#session(model, options, scored, call),
 
-    next: ({ session }) =>
-      this.#inTurn(session, async (held) => {
-        try {
-          const json = await held.session.next();
-          return json === undefined ? undefined : step(json, held.guides);
-        } catch (error) {
-          // A reward that nobody waits for any more.
-          if (held.stopping && error instanceof Error && 'code' in error && error.code === 'method.scorer')
-            return undefined;
-          throw error;
-        }
-      }),
-
-    turn: ({ session, turn }, call) =>
-      this.#inTurn(session, async (held) => {
-        held.stopping = false;
-        const reused = await held.turn(turn, this.#reporter(call));
-        return { reused, info: held.info() };
-      }),
-
-    resume: ({ session, maxTokens, whenFull }) =>
-      this.#inTurn(session, (held) => {
-        held.stopping = false;
-        return held.resume(maxTokens, whenFull);
-      }),
-
-    fork: ({ session }) => this.#inTurn(session, async (held) => this.#hold(held.fork(await held.session.fork()))),
-
-    save: ({ session, lengths }) => this.#inTurn(session, (held) => savedSession(held.session.save(), lengths)),
-    cost: ({ session }) => cost(this.#held(session).remote.cost()),
-
-    setAdapters: ({ session, guide, uses }) =>
-      this.#inTurn(session, async (held) => {
-        await held.setAdapters(guide, uses, (handle) => this.#adapter(handle).share());
-        return held.info();
-      }),
-
-    setWeight: ({ session, guide, weight }) =>
-      this.#inTurn(session, (held) => {
-        const index = held.guides.indexOf(guide);
-        if (typeof weight === 'number') held.session.set_weight(index, weight);
-        else held.session.set_schedule(index, JSON.stringify(weight));
-      }),
-
-    setShare: ({ session, guide, at, share }) =>
-      this.#inTurn(session, (held) => held.session.set_share(held.place(guide), at, share)),
-
-    setPreference: ({ session, guide, at, preference }) =>
-      this.#inTurn(session, (held) =>
-        held.session.set_preference(held.place(guide), at, Float32Array.from(preference)),
-      ),
-
-    setSampling: ({ session, sampling }) => this.#inTurn(session, (held) => held.setSampling(sampling)),
-    setTokens: ({ session, tokens }) => this.#inTurn(session, (held) => held.session.set_tokens(tokensJson(tokens))),
-    force: ({ session, ids }) => this.#inTurn(session, (held) => held.session.force(ids)),
-    rest: ({ session }) => this.#inTurn(session, (held) => held.session.rest()),
-
-    stop: ({ session }) => {
-      // Not in turn: it reaches a search in the middle of its step.
-      this.#held(session).stop();
-      this.#asks.drop(session);
-    },
-
-    disposeSession: async ({ session }) => {
-      const held = this.#sessions.get(session);
-      if (held === undefined) return;
-      held.stop();
-      this.#asks.drop(session);
-      this.#sessions.delete(session);
-      await held.inTurn(() => held.free());
-    },
+    ...this.#sessions.handlers,
 
     cacheList: () => this.#around.cache.list(),
     cacheRemove: ({ url }) => this.#around.cache.remove(url),
@@ -288,13 +199,6 @@ export class Host {
       }
     }
     return blob;
-  }
-
-  #reporter(call: Call): (json: string) => boolean {
-    return (json) => {
-      if (!call.signal.aborted) call.progress(readProgress(json));
-      return !call.signal.aborted;
-    };
   }
 
   #keep<T>(kept: Map<Handle, T>, value: T): Handle {
@@ -333,35 +237,12 @@ export class Host {
       JSON.stringify(placed(options, places)),
       models.map((one) => one.share()),
       adapters.map((one) => one.share()),
-      this.#reporter(call),
+      reporter(call),
     );
     if (call.signal.aborted) {
       session.free();
       call.signal.throwIfAborted();
     }
-    return this.#hold(new Held(session, options, places, names, scored));
-  }
-
-  #hold(held: Held): MadeSession {
-    const handle = this.#keep(this.#sessions, held);
-    if (held.scored) {
-      held.session.set_scorer((texts) =>
-        held.stopping
-          ? Promise.reject(new PilotfishError('closed', 'the text was stopped'))
-          : this.#asks.ask(handle, texts),
-      );
-    }
-    return { handle, info: held.info() };
-  }
-
-  #held(handle: Handle): Held {
-    const held = this.#sessions.get(handle);
-    if (held === undefined) throw new PilotfishError('closed', 'the session was disposed of');
-    return held;
-  }
-
-  async #inTurn<T>(handle: Handle, work: (held: Held) => T | Promise<T>): Promise<T> {
-    const held = this.#held(handle);
-    return held.inTurn(() => work(held));
+    return this.#sessions.hold(new Held(session, options, places, names, scored));
   }
 }

@@ -101,6 +101,21 @@ describe('methods', () => {
     expect((await costs('GenARM'))[0], 'what was measured stays').toBe('3');
   });
 
+  test('can be stopped before they have decided, and asked again', async () => {
+    const page = await stage.page('pace=300');
+    await loadModel(page);
+    await page.locator('#panel-method summary').click();
+    await method(page, 'Best of N').check();
+    await ask(page, 'A long story.');
+    await page.getByText(/Best of N tries texts · \d+ positions so far/).waitFor();
+    await page.keyboard.press('Escape');
+    await expect.poll(() => page.getByLabel('Prompt', { exact: true }).inputValue()).toBe('A long story.');
+    expect(await page.locator('.prompt').count()).toBe(0);
+    await method(page, 'GenARM').check();
+    await page.getByRole('button', { name: 'Generate' }).click();
+    await page.locator('[role=option]').nth(2).waitFor();
+  });
+
   test('are chosen by keyboard, and let the rewarding guide only reward', async () => {
     const page = await stage.page('');
     await page.locator('#panel-method summary').focus();
