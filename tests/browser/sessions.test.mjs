@@ -322,4 +322,37 @@ inEachBrowser('sessions', (name) => {
     assert.equal(found.stopped, null);
     assert.ok(found.took < 200, `a stop took ${found.took} ms`);
   });
+
+  it('a reward model scores texts as the CPU reference does, and rewards a method', async () => {
+    const found = await page.evaluate(async () => {
+      const { pf, model, readAll, refusal } = /** @type {any} */ (globalThis);
+      const classifier = await pf.load('/fixtures/tiny-reward/tiny-llama-classifier-1.gguf', { cache: false });
+      const judge = await classifier.reward({ prompt: 'The sea was' });
+      const texts = [' calm and', ' calm and the', ' calm and the wind was in it', ' calm and'];
+      const scores = [...(await judge.score(texts))];
+      const method = { name: 'args', reward: judge.score, candidates: 4, weight: 1e4 };
+      const session = await model.session({
+        prompt: 'The sea was',
+        temperature: 0,
+        maxTokens: 3,
+        ignoreEos: true,
+        method,
+      });
+      const steps = await readAll(session);
+      const text = await model.detokenize(steps.map((/** @type {any} */ step) => step.id));
+      const [again] = await judge.score([text]);
+      await session.dispose();
+      const wrong = await refusal(classifier.reward({ ids: [1, 2] }));
+      const base = await refusal(model.reward({ prompt: 'The' }));
+      const asBase = await refusal(classifier.session({ prompt: 'The' }));
+      await judge.dispose();
+      await classifier.dispose();
+      return { scores, last: steps.at(-1).reward, again, codes: [wrong.code, base.code, asBase.code] };
+    }, null);
+    for (const [at, expected] of [9.921835, -5.836414, 1.2490447, 9.921835].entries()) {
+      assert.ok(Math.abs(found.scores[at] - expected) < 0.02, `${found.scores[at]}, expected ${expected}`);
+    }
+    assert.ok(Math.abs(found.last - found.again) < 0.02, `${found.last} and ${found.again}`);
+    assert.deepEqual(found.codes, ['reward.needs_text', 'reward.class', 'session.classifier']);
+  });
 });

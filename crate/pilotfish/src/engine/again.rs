@@ -11,6 +11,7 @@ use super::rows::Rows;
 use super::session::{PrefillProgress, Session};
 use super::step::Stop;
 use super::stop::StopStrings;
+use crate::guidance::check_forced;
 use crate::model::KvPool;
 use crate::{Error, Result};
 
@@ -26,7 +27,6 @@ impl Session {
         options: &SessionOptions,
         mut progress: impl FnMut(PrefillProgress) -> bool,
     ) -> Result<usize> {
-        self.pause().await?;
         let mut next = SessionOptions {
             prompt: options.prompt.clone(),
             forced: options.forced.clone(),
@@ -45,6 +45,9 @@ impl Session {
         let context = self.info.context_length;
         rows.check_lengths(context)?;
         StopStrings::new(&next.stop)?;
+        self.check_texts(&next.continued)?;
+        check_forced(&next.forced, self.lanes[0].mixer.vocab())?;
+        self.pause().await?;
         for lane in &mut self.lanes {
             lane.mixer.force(&self.gpu, 0, &next.forced)?;
         }
@@ -62,8 +65,8 @@ impl Session {
     }
 
     /// Goes on after [`Session::stop`], or after [`Stop::Length`], up to `max_tokens` tokens in all; after [`Stop::Context`], where
-    /// [`Session::set_when_full`] lets it. What had been computed ahead
-    /// and was not given out is dropped, so that the text is the one that an uninterrupted session makes.
+    /// [`Session::set_when_full`] lets it. What had been computed ahead and was not given out is dropped, so that the text is the one
+    /// that an uninterrupted session makes.
     pub async fn resume(&mut self, max_tokens: u32) -> Result<()> {
         self.pause().await?;
         self.go_on(max_tokens).await

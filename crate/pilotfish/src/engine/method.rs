@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rows::MAX_ROWS;
-use super::session::MAX_IN_FLIGHT;
+use super::limits::{MAX_IN_FLIGHT, MAX_ROWS};
 use crate::{Error, Result};
 
 /// The ways of choosing.

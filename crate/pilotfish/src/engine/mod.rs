@@ -26,6 +26,7 @@ mod again;
 mod assemble;
 mod controller;
 mod lane;
+mod limits;
 mod live;
 mod method;
 mod model;
@@ -46,13 +47,14 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+pub use limits::MAX_ROWS;
 pub use method::{Method, MethodName};
 pub use model::{Model, ModelInfo, Opened, Prompt, open, read_header};
 pub use options::{AdapterUse, Guide, GuideKind, NamedFilter, Returns, SessionOptions, WhenFull};
-pub use plan::{Cost, RowInfo, SessionInfo, SessionMemory, SessionPlan};
-pub use remote::Remote;
+pub use plan::{RowInfo, SessionInfo, SessionMemory, SessionPlan};
+pub use remote::{Cost, Remote};
 pub use reward::{RewardHead, Scorer, Scoring};
-pub use rows::{MAX_ROWS, Row, Rows};
+pub use rows::{Row, Rows};
 pub use score::{Scores, each_logits, highest, logsumexp, score};
 pub use session::{PrefillProgress, Session};
 pub use step::{Candidate, LogProbs, Step, Stop};

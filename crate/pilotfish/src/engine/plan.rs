@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use super::limits::MAX_ROWS;
 use super::model::Model;
 use super::options::{NamedFilter, SessionOptions};
-use super::rows::{MAX_ROWS, Row, Rows};
+use super::rows::{Row, Rows};
 use super::stop::StopStrings;
 use super::{Engine, Models};
 use crate::guidance::{MixRule, RowFilter, Schedule, Term, check_forced};
@@ -50,23 +51,6 @@ impl RowInfo {
             adapters: row.adapters.iter().map(|used| used.adapter).collect(),
         }
     }
-}
-
-/// What a session has done so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Cost {
-    /// Steps submitted.
-    pub steps: u64,
-    /// Positions computed in steps, over all rows.
-    pub decoded: u64,
-    /// Positions computed in prefills, over all rows.
-    pub prefilled: u64,
-    /// Positions that did not need to be computed: they were in the caches.
-    pub reused: u64,
-    /// Texts that a scorer was asked about.
-    pub scored: u64,
-    /// Bytes of the most keys and values that were held at once, over all models.
-    pub kv_peak: u64,
 }
 
 /// Bytes on the GPU.

@@ -1,8 +1,8 @@
 //! Kernels compiled while a model's weights stream: they depend on its shape and formats, and on no number in its file.
 
 use super::Engine;
+use super::limits::MAX_IN_FLIGHT;
 use super::options::default_candidates;
-use super::session::MAX_IN_FLIGHT;
 use crate::Result;
 use crate::arch::ModelSpec;
 use crate::gpu::Usage;

@@ -5,7 +5,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::plan::Cost;
+use serde::Serialize;
+
+/// What a session has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Steps submitted.
+    pub steps: u64,
+    /// Positions computed in steps, over all rows.
+    pub decoded: u64,
+    /// Positions computed in prefills, over all rows.
+    pub prefilled: u64,
+    /// Positions that did not need to be computed: they were in the caches.
+    pub reused: u64,
+    /// Texts that a scorer was asked about.
+    pub scored: u64,
+    /// Bytes of the most keys and values that were held at once, over all models.
+    pub kv_peak: u64,
+}
 
 /// A session's remote control; every copy of it acts on the same session.
 #[derive(Debug, Clone, Default)]

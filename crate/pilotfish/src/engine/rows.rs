@@ -9,13 +9,8 @@ use super::options::{AdapterUse, GuideKind, SessionOptions};
 use crate::chat::{Message, Role};
 use crate::model::{RowAdapter, Sizes};
 use crate::ops::lora_down::SEGMENTS;
-use crate::ops::mixing::MOST_ROWS;
 use crate::tokenizer::{TokenId, vocabulary_difference};
 use crate::{Error, Result};
-
-/// The most rows of a session, over all models and samples: what a mix tells apart. A step reads a model's weights once for 8 of
-/// its rows; for more it takes the kernels of prefills.
-pub const MAX_ROWS: usize = MOST_ROWS as usize;
 
 /// A row: a prompt on one of the session's models, under adapters or none.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,10 +11,11 @@ use serde::Serialize;
 use super::assemble::Parts;
 use super::controller::Controller;
 use super::lane::Lane;
+use super::limits::MAX_IN_FLIGHT;
 use super::model::Model;
 use super::options::SessionOptions;
-use super::plan::{Cost, SessionInfo, SessionPlan};
-use super::remote::Remote;
+use super::plan::{SessionInfo, SessionPlan};
+use super::remote::{Cost, Remote};
 use super::reward::Scorer;
 use super::rows::Rows;
 use super::step::{Step, Stop};
@@ -28,9 +29,6 @@ use crate::ops::attend;
 use crate::ops::linear::MatvecShape;
 use crate::tokenizer::TokenId;
 use crate::{Error, Result};
-
-/// The most steps in flight.
-pub(super) const MAX_IN_FLIGHT: u32 = 8;
 
 /// What is done while a session's prompts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -12,14 +12,7 @@ impl Session {
     /// Makes `texts` what the lanes have said: all to the same length, but for those that have ended. The caches follow with
     /// [`Session::sync`].
     pub(super) fn go_on_after(&mut self, texts: &[Vec<TokenId>]) -> Result<()> {
-        let vocab = self.base.vocab();
-        if let Some(found) = texts.iter().flatten().copied().find(|id| *id >= vocab) {
-            return Err(Error::TokenId { found, expected: vocab });
-        }
-        let (found, most) = (texts.len(), self.lanes.len());
-        if found > most {
-            return Err(Error::Continued { found, most });
-        }
+        self.check_texts(texts)?;
         let depth = texts.iter().map(Vec::len).max().unwrap_or_default();
         for at in 0..self.lanes.len() {
             // A search has one text, and starts every lane from there.
@@ -34,6 +27,16 @@ impl Session {
         }
         self.depth = depth as u32;
         Ok(())
+    }
+
+    /// Refuses tokens that there are not, and more texts than samples.
+    pub(super) fn check_texts(&self, texts: &[Vec<TokenId>]) -> Result<()> {
+        let vocab = self.base.vocab();
+        if let Some(found) = texts.iter().flatten().copied().find(|id| *id >= vocab) {
+            return Err(Error::TokenId { found, expected: vocab });
+        }
+        let (found, most) = (texts.len(), self.lanes.len());
+        if found > most { Err(Error::Continued { found, most }) } else { Ok(()) }
     }
 
     /// Notes what the steps have put into the caches. No step may be in flight.
