@@ -9,6 +9,7 @@ mod inspect;
 mod merge;
 mod score;
 mod tokenize;
+mod train;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     ConvertAdapter(convert_adapter::ConvertAdapterArgs),
     /// Put an adapter into a model's weights.
     Merge(merge::MergeArgs),
+    /// Train a guide from preference pairs.
+    #[command(subcommand)]
+    Train(Box<train::TrainCommand>),
     /// Measure speed and memory.
     Bench(bench::BenchArgs),
     /// Compare a model with reference numbers.
@@ -55,6 +59,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Generate(args) => generate::run(args, global).await?,
         Command::ConvertAdapter(args) => convert_adapter::run(args, global).await?,
         Command::Merge(args) => merge::run(args, global).await?,
+        Command::Train(command) => train::run(command, global)?,
         Command::Bench(args) => bench::run(args, global).await?,
         Command::Golden(args) => return golden::run(args, global).await,
     }
