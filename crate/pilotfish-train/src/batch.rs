@@ -67,7 +67,8 @@ pub(crate) fn gradients(
             loss = f64::from(total.to_scalar::<f32>()?);
             let mut store = total.backward()?;
             for var in leaves.iter() {
-                let gradient = store.remove(var).map_or(Ok(vec![0.0; var.elem_count()]), |g| g.flatten_all()?.to_vec1())?;
+                let gradient =
+                    store.remove(var).map_or(Ok(vec![0.0; var.elem_count()]), |g| g.flatten_all()?.to_vec1())?;
                 gradients.push(gradient);
             }
         }

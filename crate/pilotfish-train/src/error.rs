@@ -64,7 +64,9 @@ pub enum TrainError {
         message: String,
     },
     /// The loss, or a gradient, is no number.
-    #[error("step {step}: the {what} is {value}, over the pairs of lines {lines:?}; {kept}. Try a lower learning rate or beta")]
+    #[error(
+        "step {step}: the {what} is {value}, over the pairs of lines {lines:?}; {kept}. Try a lower learning rate or beta"
+    )]
     Diverged {
         /// The step, from 1.
         step: usize,

@@ -28,7 +28,8 @@ impl<'l> Leaves<'l> {
             let shape = (rows, values.len() / rows);
             Var::from_vec(values.to_vec(), shape, &Device::Cpu)
         };
-        let vars = lora.changes.iter().map(|change| Ok([var(&change.a, rank)?, var(&change.b, change.b.len() / rank)?]));
+        let vars =
+            lora.changes.iter().map(|change| Ok([var(&change.a, rank)?, var(&change.b, change.b.len() / rank)?]));
         Ok(Self { lora, vars: vars.collect::<Result<_>>()? })
     }
 
@@ -171,9 +172,10 @@ impl Run<'_> {
             let (sin, cos) = (f64::from(position) * f64::from(frequency)).sin_cos();
             (cos as f32 * magnitude, sin as f32 * magnitude)
         };
-        let turns = self.positions.iter().flat_map(|position| {
-            frequencies.iter().take(pairs).map(move |frequency| turn(*position, *frequency))
-        });
+        let turns = self
+            .positions
+            .iter()
+            .flat_map(|position| frequencies.iter().take(pairs).map(move |frequency| turn(*position, *frequency)));
         let turns = Arc::new(turns.collect());
         Ok(x.apply_op1(Rotate { turns, pairs, head_dim: spec.head_dim as usize, style: spec.rope_style })?)
     }

@@ -29,7 +29,12 @@ pub struct LoraOptions {
 impl Default for LoraOptions {
     /// GenARM's: queries, keys and values (arXiv 2410.08193, appendix).
     fn default() -> Self {
-        Self { rank: 8, alpha: 16.0, dropout: 0.0, targets: vec![Target(Module::Q), Target(Module::K), Target(Module::V)] }
+        Self {
+            rank: 8,
+            alpha: 16.0,
+            dropout: 0.0,
+            targets: vec![Target(Module::Q), Target(Module::K), Target(Module::V)],
+        }
     }
 }
 
@@ -50,7 +55,8 @@ impl std::str::FromStr for Target {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let known = |module: &Module| module.peft_name() == name || module.peft_name().trim_end_matches("_proj") == name;
+        let known =
+            |module: &Module| module.peft_name() == name || module.peft_name().trim_end_matches("_proj") == name;
         let found = Module::ALL.into_iter().find(known);
         found.map(Self).ok_or_else(|| format!("no matrix is named {name:?}: q, k, v, o, gate, up and down are"))
     }
@@ -145,7 +151,8 @@ impl Lora {
 
     /// The adapter as the engine knows it.
     pub fn adapter(&self, spec: &ModelSpec, name: &str) -> Adapter {
-        let pair = |change: &Change| Pair { scale: self.scale, rank: self.rank, a: change.a.clone(), b: change.b.clone() };
+        let pair =
+            |change: &Change| Pair { scale: self.scale, rank: self.rank, a: change.a.clone(), b: change.b.clone() };
         let pairs = self.changes.iter().map(|change| (change.place, pair(change))).collect();
         Adapter {
             name: name.to_owned(),

@@ -50,20 +50,28 @@ struct Golden {
 
 impl Golden {
     fn read(name: &str) -> Self {
-        let bytes = std::fs::read(fixtures().join("tiny-training").join(format!("{name}.safetensors"))).expect("it is there");
+        let bytes =
+            std::fs::read(fixtures().join("tiny-training").join(format!("{name}.safetensors"))).expect("it is there");
         let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("it is safetensors");
         let case = metadata.metadata().as_ref().and_then(|metadata| metadata.get("case")).expect("it has a case");
         let case: Case = serde_json::from_str(case).expect("the case is JSON");
         let tensors = SafeTensors::deserialize(&bytes).expect("it is safetensors");
         let base = tiny(&case.model);
-        let mut lora = Lora { rank: case.rank, scale: case.alpha / case.rank as f32, dropout: 0.0, changes: Vec::new() };
+        let mut lora =
+            Lora { rank: case.rank, scale: case.alpha / case.rank as f32, dropout: 0.0, changes: Vec::new() };
         let (mut gradients, mut after) = (Vec::new(), Vec::new());
         for layer in 0..base.spec.n_layers() {
             for module in Module::ALL {
                 let short = module.peft_name().trim_end_matches("_proj");
                 let part = |half: &str, what: &str| -> Option<Vec<f32>> {
                     let tensor = tensors.tensor(&format!("{layer}.{short}.{half}.{what}")).ok()?;
-                    Some(tensor.data().chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().expect("4"))).collect())
+                    Some(
+                        tensor
+                            .data()
+                            .chunks_exact(4)
+                            .map(|four| f32::from_le_bytes(four.try_into().expect("4")))
+                            .collect(),
+                    )
                 };
                 let (Some(a), Some(b)) = (part("a", "before"), part("b", "before")) else { continue };
                 lora.changes.push(Change { place: (layer, module), a, b });
@@ -77,7 +85,8 @@ impl Golden {
     fn found(&self, threads: usize) -> Gradients {
         let needs_rejected = self.case.objective.needs_rejected();
         let trees: Vec<Tree> = self.case.pairs.iter().map(|pair| tree(pair, needs_rejected)).collect();
-        let references: Vec<PairScore> = self.case.pairs.iter().map(|pair| pair.reference.map(|sum| AnswerScore { sum, tokens: 1 })).collect();
+        let references: Vec<PairScore> =
+            self.case.pairs.iter().map(|pair| pair.reference.map(|sum| AnswerScore { sum, tokens: 1 })).collect();
         let items: Vec<Item<'_>> =
             trees.iter().zip(&references).map(|(tree, reference)| Item { tree, reference: Some(reference) }).collect();
         gradients(&self.base, &self.lora, &items, &self.case.objective, 0, threads).expect("it is computed")
@@ -165,7 +174,9 @@ fn a_tree_gives_what_separate_sequences_give() {
     let together: Vec<Tree> = golden.case.pairs.iter().map(|pair| tree(pair, true)).collect();
     let apart: Vec<Tree> = together
         .iter()
-        .flat_map(|tree| tree.answers.iter().map(|answer| Tree { prompt: tree.prompt.clone(), answers: vec![answer.clone()] }))
+        .flat_map(|tree| {
+            tree.answers.iter().map(|answer| Tree { prompt: tree.prompt.clone(), answers: vec![answer.clone()] })
+        })
         .collect();
     let scores = |trees: &[Tree]| {
         let trees: Vec<&Tree> = trees.iter().collect();

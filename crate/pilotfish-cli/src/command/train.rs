@@ -224,12 +224,7 @@ fn options(args: &TrainArgs, objective: Objective, pairs: usize) -> RunOptions {
     let epoch = pairs.div_ceil(args.batch.max(1));
     RunOptions {
         objective,
-        lora: LoraOptions {
-            rank: args.rank,
-            alpha: args.alpha,
-            dropout: args.dropout,
-            targets: args.targets.clone(),
-        },
+        lora: LoraOptions { rank: args.rank, alpha: args.alpha, dropout: args.dropout, targets: args.targets.clone() },
         optimizer: OptimizerOptions {
             learning_rate: args.learning_rate,
             warmup: args.warmup,
@@ -333,7 +328,8 @@ fn finish(
         Stopped::Interrupted => " (interrupted: --resume goes on)",
     };
     let (step, tokens, seconds) = (outcome.step, outcome.tokens, time(outcome.seconds));
-    let mut text = format!("{name}: step {step} of {}{ended}, {tokens} tokens in {seconds}, {speed:.0} tok/s\n", options.steps);
+    let mut text =
+        format!("{name}: step {step} of {}{ended}, {tokens} tokens in {seconds}, {speed:.0} tok/s\n", options.steps);
     for (when, evaluation) in [("before", &outcome.before), ("after", &outcome.after)] {
         if let Some(evaluation) = evaluation {
             text += &format!("{when:6}  {}\n", evaluation_line(evaluation));

@@ -99,7 +99,8 @@ impl Head<'_> {
         let position = self.op.positions[self.span.rows.start + row];
         let prefix = self.span.prefix.len();
         (0..=prefix + row).filter(move |column| {
-            let key = if *column < prefix { self.span.prefix.start + column } else { self.span.rows.start + column - prefix };
+            let key =
+                if *column < prefix { self.span.prefix.start + column } else { self.span.rows.start + column - prefix };
             self.op.window.is_none_or(|window| position - self.op.positions[key] < window)
         })
     }

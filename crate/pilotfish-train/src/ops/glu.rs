@@ -51,13 +51,7 @@ impl CustomOp2 for Glu {
         Ok((CpuStorage::F32(y), gate_layout.shape().clone()))
     }
 
-    fn bwd(
-        &self,
-        gate: &Tensor,
-        up: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let views = (view(gate)?, view(up)?, view(&grad)?);
         let (gates, ups, grads) = (views.0.values()?, views.1.values()?, views.2.values()?);

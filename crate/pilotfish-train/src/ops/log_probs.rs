@@ -91,7 +91,9 @@ impl CustomOp1 for LogProbs {
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let Some(gradient) = &self.gradient else { bail!("these log-probabilities were not made to be differentiated") };
+        let Some(gradient) = &self.gradient else {
+            bail!("these log-probabilities were not made to be differentiated")
+        };
         let mut grad_x = std::mem::take(&mut *gradient.lock().unwrap_or_else(PoisonError::into_inner));
         let grad = grad.contiguous()?;
         let grad = view(&grad)?;

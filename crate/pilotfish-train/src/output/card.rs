@@ -19,7 +19,11 @@ pub(super) fn card(results: &Results<'_>) -> String {
     if let Some(license) = license {
         line(format!("license: {}", license.to_lowercase()));
     }
-    line(format!("base_model: {}\nlibrary_name: peft\ntags: [pilotfish, lora, {}]\n---\n", about.base_name, kind(options.objective)));
+    line(format!(
+        "base_model: {}\nlibrary_name: peft\ntags: [pilotfish, lora, {}]\n---\n",
+        about.base_name,
+        kind(options.objective)
+    ));
     line(format!("# {name}\n"));
     if let Some(description) = &about.description {
         line(format!("{description}\n"));
@@ -29,7 +33,9 @@ pub(super) fn card(results: &Results<'_>) -> String {
             "An autoregressive reward model ([GenARM](https://arxiv.org/abs/2410.08193)): its log-probabilities are rewards that steer {} token by token.\n",
             spec.name
         ),
-        Objective::Dpo { .. } => format!("An adapter of {}, tuned by [DPO](https://arxiv.org/abs/2305.18290).\n", spec.name),
+        Objective::Dpo { .. } => {
+            format!("An adapter of {}, tuned by [DPO](https://arxiv.org/abs/2305.18290).\n", spec.name)
+        }
         Objective::Sft => format!("An adapter of {}, fine-tuned on chosen answers.\n", spec.name),
     });
     let mut targets: Vec<&str> = lora.changes.iter().map(|change| change.place.1.peft_name()).collect();
@@ -65,7 +71,10 @@ pub(super) fn card(results: &Results<'_>) -> String {
     if outcome.before.is_none() && outcome.after.is_none() {
         line("None were held out: how good it is on others is not known.".into());
     } else {
-        line("| | loss | accuracy | over the base | margin (nats) | its sd | pairs |\n|---|---|---|---|---|---|---|".into());
+        line(
+            "| | loss | accuracy | over the base | margin (nats) | its sd | pairs |\n|---|---|---|---|---|---|---|"
+                .into(),
+        );
         for (when, evaluation) in [("before", outcome.before), ("after", outcome.after)] {
             if let Some(found) = evaluation {
                 line(row(when, &found));

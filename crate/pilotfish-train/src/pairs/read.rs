@@ -112,15 +112,21 @@ fn parse(number: usize, line: &[u8]) -> Result<Record, String> {
         (Some(prompt), chosen, rejected) => (self::prompt(prompt)?, answer(chosen)?, answer(rejected)?),
         (None, Text::Messages(chosen), Text::Messages(rejected)) => conversations(chosen, rejected)?,
         (None, Text::Plain(chosen), Text::Plain(rejected)) => {
-            let read = |text: &str| transcript::read(text).ok_or("it has no prompt, and is no transcript of Human and Assistant");
+            let read = |text: &str| {
+                transcript::read(text).ok_or("it has no prompt, and is no transcript of Human and Assistant")
+            };
             conversations(read(&chosen)?, read(&rejected)?)?
         }
-        (None, ..) => return Err("one answer is a text and the other a list of messages, and there is no prompt".into()),
+        (None, ..) => {
+            return Err("one answer is a text and the other a list of messages, and there is no prompt".into());
+        }
     };
     let split = match line.split.as_deref() {
         None => None,
         Some("train") => Some(Split::Train),
-        Some("heldout" | "held_out" | "held-out" | "test" | "eval" | "validation" | "valid" | "dev") => Some(Split::HeldOut),
+        Some("heldout" | "held_out" | "held-out" | "test" | "eval" | "validation" | "valid" | "dev") => {
+            Some(Split::HeldOut)
+        }
         Some(other) => return Err(format!("split is {other:?}, expected \"train\" or \"heldout\"")),
     };
     Ok(Record { line: number, prompt, chosen, rejected, split, scores: line.score_chosen.zip(line.score_rejected) })
@@ -171,7 +177,9 @@ mod tests {
 
     #[test]
     fn strings_and_message_lists_are_read() {
-        let record = line(r#"{"prompt":"a","chosen":" b","rejected":" c","split":"test","score_chosen":1,"score_rejected":0.5}"#);
+        let record = line(
+            r#"{"prompt":"a","chosen":" b","rejected":" c","split":"test","score_chosen":1,"score_rejected":0.5}"#,
+        );
         let record = record.expect("it is right");
         assert_eq!((record.line, record.prompt, record.split), (7, Prompt::Text("a".into()), Some(Split::HeldOut)));
         assert_eq!(record.chosen, Answer { text: " b".into(), whole: false });

@@ -88,15 +88,23 @@ impl Checkpoint {
         let tensors = SafeTensors::deserialize(&bytes).map_err(refuse)?;
         let state = metadata.metadata().as_ref().and_then(|metadata| metadata.get(STATE));
         let state = state.ok_or_else(|| damaged("it is no checkpoint of pilotfish train".into()))?;
-        let state: State = serde_json::from_str(state).map_err(|error| damaged(format!("{error}; the file is damaged")))?;
+        let state: State =
+            serde_json::from_str(state).map_err(|error| damaged(format!("{error}; the file is damaged")))?;
         let mut lora = lora(&state.options)?;
         let lengths: Vec<usize> = lora.slices().map(<[f32]>::len).collect();
         let group = |group: &str| -> Result<Vec<Vec<f32>>> {
             let slice = |(index, length): (usize, &usize)| {
                 let tensor = tensors.tensor(&format!("{group}.{index}")).map_err(refuse)?;
-                let values: Vec<f32> = tensor.data().chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
+                let values: Vec<f32> = tensor
+                    .data()
+                    .chunks_exact(4)
+                    .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+                    .collect();
                 if values.len() != *length {
-                    return Err(damaged(format!("{group}.{index} has {} values, the model needs {length}", values.len())));
+                    return Err(damaged(format!(
+                        "{group}.{index} has {} values, the model needs {length}",
+                        values.len()
+                    )));
                 }
                 Ok(values)
             };

@@ -67,7 +67,9 @@ impl MetricsFile {
             Entry::Step(metrics) => metrics.step <= steps,
             Entry::Evaluation { step, .. } => evaluated.is_some_and(|evaluated| *step <= evaluated),
         };
-        if (steps > 0 || evaluated.is_some()) && let Ok(file) = File::open(path) {
+        if (steps > 0 || evaluated.is_some())
+            && let Ok(file) = File::open(path)
+        {
             let lines = BufReader::new(file).lines().map_while(Result::ok);
             let read = lines.map_while(|line| serde_json::from_str::<Entry>(&line).ok());
             entries.extend(read.take_while(known));

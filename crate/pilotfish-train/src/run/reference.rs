@@ -37,9 +37,10 @@ pub(super) fn reference(
     }
     let trees: Vec<_> = pairs.iter().map(|pair| &pair.tree).collect();
     let Some(scores) = pair_scores(evaluate(base, None, &trees, threads, progress)?) else { return Ok(None) };
-    let kept = Kept { key, scores };
-    write_whole(path, &serde_json::to_vec(&kept).unwrap_or_default())?;
-    Ok(Some(kept.scores))
+    let text = serde_json::to_vec(&Kept { key, scores: scores.clone() }).unwrap_or_default();
+    write_whole(path, &text)?;
+    // As a resumed run will read them: decimal digits may cost the last bit.
+    Ok(Some(serde_json::from_slice::<Kept>(&text).map_or(scores, |kept| kept.scores)))
 }
 
 /// Scores by pair, if none is missing.

@@ -188,13 +188,17 @@ fn begin(base: &Base, options: &RunOptions, fingerprint: &str, files: &Files, re
             let lora = new(options)?;
             let adam = AdamW::new(lora.slices().map(<[f32]>::len));
             let (options, fingerprint) = (options.clone(), fingerprint.to_owned());
-            let state = State { step: 0, options, fingerprint, tokens: 0, seconds: 0.0, best: None, worse: 0, evaluated: None };
+            let state =
+                State { step: 0, options, fingerprint, tokens: 0, seconds: 0.0, best: None, worse: 0, evaluated: None };
             Ok(Checkpoint { state, lora, adam, best: None })
         }
         (true, true) => {
             let at = Checkpoint::read(path, new)?;
             if at.state.fingerprint != fingerprint {
-                return refuse("it was made with another base or other pairs: resume with the same, or choose another folder".into());
+                return refuse(
+                    "it was made with another base or other pairs: resume with the same, or choose another folder"
+                        .into(),
+                );
             }
             if at.state.options != *options {
                 let said = |options| serde_json::to_string(options).unwrap_or_default();
@@ -219,7 +223,9 @@ fn outcome(stopped: Stopped, at: &Checkpoint, metrics: Option<&MetricsFile>) -> 
     let entries = || metrics.iter().flat_map(|file| &file.entries);
     let steps = entries().filter_map(|entry| if let Entry::Step(step) = entry { Some(step.clone()) } else { None });
     let evaluations: Vec<(usize, Evaluation)> = entries()
-        .filter_map(|entry| if let Entry::Evaluation { step, evaluation } = entry { Some((*step, *evaluation)) } else { None })
+        .filter_map(
+            |entry| if let Entry::Evaluation { step, evaluation } = entry { Some((*step, *evaluation)) } else { None },
+        )
         .collect();
     let best = at.state.best.filter(|_| at.best.is_some() && stopped != Stopped::Interrupted);
     let last = evaluations.last().filter(|(step, _)| *step == at.state.step).map(|(_, evaluation)| *evaluation);
@@ -263,10 +269,17 @@ impl Run<'_> {
         let (options, step) = (self.options, at.state.step);
         let batch = order.batch(step);
         // SFT reads no rejected answers.
-        let alone = |pair: &Pair| Tree { prompt: pair.tree.prompt.clone(), answers: vec![pair.tree.answers[0].clone()] };
+        let alone =
+            |pair: &Pair| Tree { prompt: pair.tree.prompt.clone(), answers: vec![pair.tree.answers[0].clone()] };
         let trees: Vec<Tree> = batch
             .iter()
-            .map(|pair| if options.objective.needs_rejected() { self.train[*pair].tree.clone() } else { alone(&self.train[*pair]) })
+            .map(|pair| {
+                if options.objective.needs_rejected() {
+                    self.train[*pair].tree.clone()
+                } else {
+                    alone(&self.train[*pair])
+                }
+            })
             .collect();
         let items: Vec<Item<'_>> =
             batch.iter().zip(&trees).map(|(pair, tree)| Item { tree, reference: self.references.get(*pair) }).collect();
