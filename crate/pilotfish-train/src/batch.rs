@@ -29,7 +29,7 @@ pub(crate) struct Item<'p> {
 
 /// What a batch gives.
 #[derive(Debug, Clone)]
-pub(crate) struct Gradients {
+pub(crate) struct BatchResult {
     /// Mean loss.
     pub(crate) loss: f64,
     /// Of the mean loss, in the order of [`Lora::slices`].
@@ -47,7 +47,7 @@ pub(crate) fn gradients(
     objective: &Objective,
     seed: u64,
     threads: usize,
-) -> Result<Gradients> {
+) -> Result<BatchResult> {
     let groups = groups(&items.iter().map(|item| item.tree.tokens()).collect::<Vec<_>>());
     let results = in_threads(&groups, threads, |index, group| {
         let leaves = Leaves::new(lora)?;
@@ -74,7 +74,7 @@ pub(crate) fn gradients(
         }
         Ok((loss, gradients, scores(&log_probs, &forest)?))
     })?;
-    let mut sum = Gradients {
+    let mut sum = BatchResult {
         loss: 0.0,
         gradients: lora.slices().map(|slice| vec![0.0; slice.len()]).collect(),
         scores: vec![Vec::new(); items.len()],

@@ -95,8 +95,8 @@ impl Run<'_> {
         let q = self.linear(&h, index, layer, Module::Q, tensors.q_bias)?;
         let k = self.linear(&h, index, layer, Module::K, tensors.k_bias)?;
         let v = self.linear(&h, index, layer, Module::V, tensors.v_bias)?;
-        let q = self.rotate(layer, &self.head_norm(q, tensors.q_norm)?)?;
-        let k = self.rotate(layer, &self.head_norm(k, tensors.k_norm)?)?;
+        let q = self.rotate(layer, &self.head_norm(&q, tensors.q_norm)?)?;
+        let k = self.rotate(layer, &self.head_norm(&k, tensors.k_norm)?)?;
         let attention = Attention {
             spans: Arc::clone(&self.spans),
             positions: Arc::clone(&self.positions),
@@ -109,13 +109,13 @@ impl Run<'_> {
         };
         let attended = q.apply_op3(&k, &v, attention)?;
         let y = self.linear(&attended, index, layer, Module::O, None)?;
-        let x = self.add(x, y, tensors.post_attn_norm)?;
+        let x = self.add(x, &y, tensors.post_attn_norm)?;
         let h = self.norm(&x, tensors.ffn_norm)?;
         let gate = self.linear(&h, index, layer, Module::Gate, None)?;
         let up = self.linear(&h, index, layer, Module::Up, None)?;
         let y = gate.apply_op2(&up, Glu { activation: spec.activation })?;
         let y = self.linear(&y, index, layer, Module::Down, None)?;
-        self.add(&x, y, tensors.post_ffn_norm)
+        self.add(&x, &y, tensors.post_ffn_norm)
     }
 
     fn norm(&self, x: &Tensor, gain: TensorIndex) -> Result<Tensor> {
@@ -124,13 +124,13 @@ impl Run<'_> {
     }
 
     /// Norms each head where the family does.
-    fn head_norm(&self, x: Tensor, gain: Option<TensorIndex>) -> Result<Tensor> {
-        gain.map_or(Ok(x.clone()), |gain| self.norm(&x, gain))
+    fn head_norm(&self, x: &Tensor, gain: Option<TensorIndex>) -> Result<Tensor> {
+        gain.map_or(Ok(x.clone()), |gain| self.norm(x, gain))
     }
 
     /// The residual stream with what a half of a layer adds, normed first where the family does.
-    fn add(&self, x: &Tensor, y: Tensor, norm: Option<TensorIndex>) -> Result<Tensor> {
-        let y = norm.map_or(Ok(y.clone()), |gain| self.norm(&y, gain))?;
+    fn add(&self, x: &Tensor, y: &Tensor, norm: Option<TensorIndex>) -> Result<Tensor> {
+        let y = norm.map_or(Ok(y.clone()), |gain| self.norm(y, gain))?;
         Ok((x + y)?)
     }
 

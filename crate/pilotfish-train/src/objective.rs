@@ -11,7 +11,7 @@ use crate::error::{Result, TrainError};
 pub enum Objective {
     /// An autoregressive reward model, `-log σ(β (Σ log π(y⁺) - Σ log π(y⁻)) - margin)` (GenARM, arXiv 2410.08193, equation 7).
     Arm {
-        /// β_r. Sums differ by tens of nats; where β times their spread is far above 1 the loss saturates and little is learned.
+        /// `β_r`. Sums differ by tens of nats; where β times their spread is far above 1 the loss saturates and little is learned.
         beta: f32,
         /// Means over an answer's tokens in place of sums.
         length_normalised: bool,

@@ -6,7 +6,7 @@ use pilotfish::adapter::Module;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
-use crate::batch::{Gradients, Item, evaluate, gradients};
+use crate::batch::{BatchResult, Item, evaluate, gradients};
 use crate::lora::Change;
 use crate::optimizer::{AdamW, clip};
 use crate::{AnswerScore, Base, Lora, Objective, OptimizerOptions, PairScore, Tree};
@@ -82,7 +82,7 @@ impl Golden {
         Self { base, case, lora, gradients, after }
     }
 
-    fn found(&self, threads: usize) -> Gradients {
+    fn found(&self, threads: usize) -> BatchResult {
         let needs_rejected = self.case.objective.needs_rejected();
         let trees: Vec<Tree> = self.case.pairs.iter().map(|pair| tree(pair, needs_rejected)).collect();
         let references: Vec<PairScore> =

@@ -11,7 +11,7 @@ use pilotfish::model::twin::{Cache, CpuModel};
 use pilotfish::model::{RowAdapter, merge};
 use pilotfish_train::output::{About, Results, write_results};
 use pilotfish_train::pairs::{EncodeOptions, Pair, PairReport, encode, read};
-use pilotfish_train::run::{Event, Outcome, RunOptions, Stopped, train};
+use pilotfish_train::run::{self, Event, Outcome, RunFolder, RunOptions, Stopped};
 use pilotfish_train::{Base, LoraOptions, Objective, OptimizerOptions, TrainError, Tree};
 
 const MODEL: &str = "tiny-llama-q4_1.gguf";
@@ -62,6 +62,19 @@ fn options(steps: usize) -> RunOptions {
     }
 }
 
+/// A run in `folder`.
+fn train(
+    base: &Base,
+    train: &[Pair],
+    held_out: &[Pair],
+    options: &RunOptions,
+    (path, resume): (&Path, bool),
+    threads: usize,
+    observe: &(dyn Fn(Event<'_>) -> bool + Sync),
+) -> Result<Outcome, TrainError> {
+    run::train(base, train, held_out, options, &RunFolder { path, resume }, threads, observe)
+}
+
 fn quietly(_: Event<'_>) -> bool {
     true
 }
@@ -77,7 +90,7 @@ fn sixteen_pairs_are_learned_by_heart_in_200_steps() {
         [("arm", options(1).objective), ("dpo", Objective::Dpo { beta: 0.2, label_smoothing: 0.0 })]
     {
         let options = RunOptions { objective, ..options(200) };
-        let outcome = train(&base, &pairs, &pairs, &options, &folder(name), false, 2, &quietly).expect("it runs");
+        let outcome = train(&base, &pairs, &pairs, &options, (&folder(name), false), 2, &quietly).expect("it runs");
         let (before, after) = (outcome.before.expect("judged"), outcome.after.expect("judged"));
         assert!(before.accuracy < 0.9, "{name}: {before:?}");
         assert_eq!(after.accuracy, 1.0, "{name}: {after:?}");
@@ -89,7 +102,7 @@ fn sixteen_pairs_are_learned_by_heart_in_200_steps() {
 fn fine_tuning_makes_chosen_answers_likely() {
     let (base, pairs) = (base(), pairs(4));
     let options = RunOptions { objective: Objective::Sft, batch: 4, ..options(150) };
-    let outcome = train(&base, &pairs, &[], &options, &folder("sft"), false, 1, &quietly).expect("it runs");
+    let outcome = train(&base, &pairs, &[], &options, (&folder("sft"), false), 1, &quietly).expect("it runs");
     let (first, last) = (&outcome.steps[0], &outcome.steps[149]);
     assert!(last.loss < 0.5 * first.loss, "{first:?} {last:?}");
     assert_eq!((first.accuracy, outcome.before), (None, None));
@@ -105,7 +118,7 @@ fn an_interrupted_run_goes_on_as_if_it_had_not_been() {
         ..options(12)
     };
     let (train_pairs, held_out) = pairs.split_at(14);
-    let whole = train(&base, train_pairs, held_out, &options, &folder("whole"), false, 2, &quietly).expect("it runs");
+    let whole = train(&base, train_pairs, held_out, &options, (&folder("whole"), false), 2, &quietly).expect("it runs");
     // Every event of the run is a place to be interrupted at, evaluations among them.
     let events = AtomicUsize::new(0);
     let folder = folder("parts");
@@ -119,7 +132,7 @@ fn an_interrupted_run_goes_on_as_if_it_had_not_been() {
             _ => true,
         };
         let resume = folder.join("checkpoint.safetensors").exists();
-        let outcome = train(&base, train_pairs, held_out, &options, &folder, resume, 1, &observe).expect("it runs");
+        let outcome = train(&base, train_pairs, held_out, &options, (&folder, resume), 1, &observe).expect("it runs");
         parts += 1;
         assert!(parts < 40, "it never ends");
         if outcome.stopped != Stopped::Interrupted {
@@ -141,7 +154,8 @@ fn evaluations_that_get_no_better_end_a_run_with_the_best() {
     let (base, pairs) = (base(), pairs(24));
     let options = RunOptions { eval_every: 5, patience: 3, ..options(400) };
     let (train_pairs, held_out) = pairs.split_at(16);
-    let outcome = train(&base, train_pairs, held_out, &options, &folder("early"), false, 2, &quietly).expect("it runs");
+    let outcome =
+        train(&base, train_pairs, held_out, &options, (&folder("early"), false), 2, &quietly).expect("it runs");
     assert_eq!(outcome.stopped, Stopped::Early);
     let best = outcome.evaluations.iter().min_by(|one, other| one.1.loss.total_cmp(&other.1.loss)).expect("some");
     assert_eq!((outcome.step, outcome.after), (best.0, Some(best.1)));
@@ -156,7 +170,7 @@ fn what_is_written_gives_the_trainers_own_log_probabilities() {
     let lora = LoraOptions { rank: 3, targets: targets.to_vec(), ..LoraOptions::default() };
     let options = RunOptions { lora, ..options(20) };
     let folder = folder("written");
-    let outcome = train(&base, &pairs, &pairs, &options, &folder, false, 2, &quietly).expect("it runs");
+    let outcome = train(&base, &pairs, &pairs, &options, (&folder, false), 2, &quietly).expect("it runs");
     let about = About { base_name: "tiny".into(), ..About::default() };
     let report = PairReport::default();
     let results =
@@ -210,7 +224,7 @@ fn a_loss_that_is_no_number_ends_a_run_and_keeps_what_was_learned() {
     options.optimizer.learning_rate = 1e37;
     options.optimizer.warmup = 0.0;
     let folder = folder("diverged");
-    let error = train(&base, &pairs, &[], &options, &folder, false, 1, &quietly).expect_err("it cannot go on");
+    let error = train(&base, &pairs, &[], &options, (&folder, false), 1, &quietly).expect_err("it cannot go on");
     let TrainError::Diverged { step, lines, kept, .. } = &error else { panic!("{error}") };
     assert!(*step > 1 && lines.len() == 8 && kept.contains("checkpoint"), "{error}");
     assert_eq!(error.code(), "train.diverged");
@@ -222,7 +236,7 @@ fn a_folder_with_a_run_is_not_overwritten_and_not_continued_as_another() {
     let (base, pairs) = (base(), pairs(8));
     let folder = folder("refused");
     let go = |options: &RunOptions, pairs: &[Pair], resume| {
-        train(&base, pairs, &[], options, &folder, resume, 1, &quietly).map_err(|error| error.to_string())
+        train(&base, pairs, &[], options, (&folder, resume), 1, &quietly).map_err(|error| error.to_string())
     };
     let nothing = go(&options(2), &pairs, true).expect_err("there is nothing");
     assert!(nothing.contains("no checkpoint"), "{nothing}");
@@ -247,7 +261,7 @@ fn a_full_disk_is_said_and_leaves_what_was_there() {
     let (base, pairs) = (base(), pairs(8));
     let folder = folder("full");
     std::os::unix::fs::symlink("/dev/full", folder.join("metrics.jsonl")).expect("it is made");
-    let error = train(&base, &pairs, &[], &options(2), &folder, false, 1, &quietly).expect_err("there is no room");
+    let error = train(&base, &pairs, &[], &options(2), (&folder, false), 1, &quietly).expect_err("there is no room");
     assert_eq!(error.code(), "file.write");
     assert!(error.to_string().contains("make room"), "{error}");
 }
@@ -258,7 +272,7 @@ fn options_that_mean_nothing_are_refused() {
     let refused = |change: &dyn Fn(&mut RunOptions), said: &str| {
         let mut options = options(2);
         change(&mut options);
-        let error = train(&base, &pairs, &[], &options, &folder("options"), false, 1, &quietly).expect_err(said);
+        let error = train(&base, &pairs, &[], &options, (&folder("options"), false), 1, &quietly).expect_err(said);
         assert!(error.to_string().contains(said) && error.code() == "train.options", "{error}");
     };
     refused(&|options| options.lora.rank = 0, "rank is 0");

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use clap::{Args, Subcommand, ValueEnum};
 use pilotfish_train::output::{About, Results, write_results};
 use pilotfish_train::pairs::{self, EncodeOptions, EndOfTurn, Pair, PairReport, Reason, Strings};
-use pilotfish_train::run::{self, Evaluation, Event, Outcome, RunOptions, StepMetrics, Stopped};
+use pilotfish_train::run::{self, Evaluation, Event, Outcome, RunFolder, RunOptions, StepMetrics, Stopped};
 use pilotfish_train::{Base, LoraOptions, Objective, OptimizerOptions, Target};
 use serde_json::json;
 
@@ -185,7 +185,8 @@ pub(crate) fn run(command: &TrainCommand, global: &Global) -> Result<()> {
         shown.event(event);
         !interrupt::asked()
     };
-    let outcome = run::train(&base, &train, &held_out, &options, &args.out, args.resume, threads, &observe);
+    let folder = RunFolder { path: &args.out, resume: args.resume };
+    let outcome = run::train(&base, &train, &held_out, &options, &folder, threads, &observe);
     drop(shown);
     finish(args, global, &base, &options, &report, &outcome.map_err(CliError::Train)?)
 }
@@ -335,6 +336,8 @@ fn finish(
             text += &format!("{when:6}  {}\n", evaluation_line(evaluation));
         }
     }
-    files.iter().for_each(|file| text += &format!("{}\n", file.display()));
+    for file in &files {
+        text += &format!("{}\n", file.display());
+    }
     output::text(&text)
 }

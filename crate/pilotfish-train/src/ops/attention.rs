@@ -147,7 +147,9 @@ fn softmax(scores: &mut [f32]) {
         total += *score;
     }
     let share = total.recip();
-    scores.iter_mut().for_each(|score| *score *= share);
+    for score in scores {
+        *score *= share;
+    }
 }
 
 impl CustomOp3 for Attention {

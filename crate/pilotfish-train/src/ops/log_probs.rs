@@ -37,7 +37,9 @@ impl LogProbs {
         let mut log_probs = Vec::with_capacity(targets.len());
         for (logits, target) in logits.chunks_exact_mut(vocab).zip(targets) {
             if let Some(cap) = self.soft_cap {
-                logits.iter_mut().for_each(|logit| *logit = cap * (*logit / cap).tanh());
+                for logit in logits.iter_mut() {
+                    *logit = cap * (*logit / cap).tanh();
+                }
             }
             let at_target = logits[*target as usize];
             let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -57,7 +59,9 @@ impl LogProbs {
             log_probs.push((f64::from(at_target - largest) - total.ln()) as f32);
             if gradients.is_some() {
                 let share = -(1.0 / total) as f32;
-                logits.iter_mut().for_each(|logit| *logit *= share);
+                for logit in logits.iter_mut() {
+                    *logit *= share;
+                }
                 logits[*target as usize] += cap.map_or(1.0, |cap| 1.0 - (at_target / cap) * (at_target / cap));
             }
         }
@@ -98,7 +102,9 @@ impl CustomOp1 for LogProbs {
         let grad = grad.contiguous()?;
         let grad = view(&grad)?;
         for (row, grad) in grad_x.chunks_exact_mut(self.weight.inputs).zip(grad.values()?) {
-            row.iter_mut().for_each(|value| *value *= grad);
+            for value in row {
+                *value *= grad;
+            }
         }
         shaped(grad_x, x).map(Some)
     }

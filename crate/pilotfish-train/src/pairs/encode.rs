@@ -106,10 +106,9 @@ pub fn encode(
         seen.insert(key);
         report.chosen_longer += usize::from(chosen.len() > rejected.len());
         let into = match record.split {
-            Some(Split::Train) => &mut train,
             Some(Split::HeldOut) => &mut held_out,
             None if share(&tree.prompt, options.seed) < options.held_out => &mut held_out,
-            None => &mut train,
+            Some(Split::Train) | None => &mut train,
         };
         into.push(Pair { line: record.line, tree });
     }

@@ -11,4 +11,4 @@ mod training;
 pub use evaluation::Evaluation;
 pub use metrics::StepMetrics;
 pub use options::RunOptions;
-pub use training::{Event, Outcome, Stopped, train};
+pub use training::{Event, Outcome, RunFolder, Stopped, train};

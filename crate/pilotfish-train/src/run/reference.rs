@@ -55,8 +55,10 @@ pub(super) fn fingerprint(base: &Base, pairs: &[&Pair]) -> String {
     for pair in pairs {
         for ids in std::iter::once(&pair.tree.prompt).chain(&pair.tree.answers) {
             hash.update((ids.len() as u64).to_le_bytes());
-            ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+            for id in ids {
+                hash.update(id.to_le_bytes());
+            }
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -95,6 +95,15 @@ pub struct Outcome {
     pub evaluations: Vec<(usize, Evaluation)>,
 }
 
+/// Where a run keeps its files.
+#[derive(Debug, Clone, Copy)]
+pub struct RunFolder<'f> {
+    /// A folder that exists.
+    pub path: &'f Path,
+    /// Go on from the checkpoint that is there; without, one that is there is refused.
+    pub resume: bool,
+}
+
 /// Where a run's own files are.
 struct Files {
     checkpoint: PathBuf,
@@ -102,8 +111,7 @@ struct Files {
     reference: PathBuf,
 }
 
-/// Trains on `train` and judges by `held_out`, in `folder`, which exists. A checkpoint there is continued if `resume`, refused
-/// otherwise. `observe` answers `false` to stop: the step that is under way is finished, and a checkpoint written.
+/// Trains on `train` and judges by `held_out`. `observe` answers `false` to stop: the step that is under way is finished, and a checkpoint written.
 ///
 /// # Errors
 /// [`TrainError::Diverged`] where the loss or a gradient is no number: the checkpoint of the last good step stays.
@@ -113,20 +121,19 @@ pub fn train(
     train: &[Pair],
     held_out: &[Pair],
     options: &RunOptions,
-    folder: &Path,
-    resume: bool,
+    folder: &RunFolder<'_>,
     threads: usize,
     observe: &(dyn Fn(Event<'_>) -> bool + Sync),
 ) -> Result<Outcome> {
     options.check()?;
     let files = Files {
-        checkpoint: folder.join("checkpoint.safetensors"),
-        metrics: folder.join("metrics.jsonl"),
-        reference: folder.join("base-scores.json"),
+        checkpoint: folder.path.join("checkpoint.safetensors"),
+        metrics: folder.path.join("metrics.jsonl"),
+        reference: folder.path.join("base-scores.json"),
     };
     let all: Vec<&Pair> = train.iter().chain(held_out).collect();
     let fingerprint = fingerprint(base, &all);
-    let mut at = begin(base, options, &fingerprint, &files, resume)?;
+    let mut at = begin(base, options, &fingerprint, &files, folder.resume)?;
     if at.state.step > 0 {
         observe(Event::Resumed { step: at.state.step });
     }
@@ -151,7 +158,7 @@ pub fn train(
         if step == options.steps {
             break Stopped::Finished;
         }
-        if options.save_every > 0 && step % options.save_every == 0 && step > first {
+        if options.save_every > 0 && step.is_multiple_of(options.save_every) && step > first {
             at.write(&files.checkpoint)?;
             observe(Event::Saved { step });
         }
@@ -259,7 +266,7 @@ impl Run<'_> {
     /// Before, after, and between as often as asked.
     fn evaluation_due(&self, step: usize) -> bool {
         let options = self.options;
-        let between = options.eval_every > 0 && step % options.eval_every == 0;
+        let between = options.eval_every > 0 && step.is_multiple_of(options.eval_every);
         !self.held_out.is_empty() && (step == 0 || step == options.steps || between)
     }
 
