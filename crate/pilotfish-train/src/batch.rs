@@ -11,8 +11,7 @@ use crate::forward::{Leaves, Pass, log_probs};
 use crate::lora::Lora;
 use crate::objective::{AnswerScore, Objective, PairScore};
 
-/// Tokens of a forest. Products over fewer rows run below full speed, more rows need more memory and leave fewer forests to
-/// threads (measured on SmolLM2: 96 tokens 0.9 of the speed of 192, 384 the same).
+/// Tokens of a forest: enough rows for a matrix product to reach its speed, few enough that a batch leaves some to each thread.
 const FOREST_TOKENS: usize = 192;
 
 /// Recursion over the tape takes stack.

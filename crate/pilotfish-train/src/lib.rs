@@ -13,6 +13,7 @@ mod ops;
 mod optimizer;
 pub mod output;
 pub mod pairs;
+pub mod rules;
 pub mod run;
 
 pub use base::Base;

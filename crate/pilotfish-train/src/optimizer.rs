@@ -146,7 +146,7 @@ mod tests {
     fn a_step_is_that_of_the_definition() {
         // By hand: the first step of Adam moves every number by the rate, against its gradient's sign.
         let options = OptimizerOptions { weight_decay: 0.1, ..OptimizerOptions::default() };
-        let mut values = vec![1.0f32, -2.0];
+        let mut values = [1.0f32, -2.0];
         let mut adam = AdamW::new([2].into_iter());
         adam.step(std::iter::once(&mut values[..]), &[vec![0.5, -3.0]], 0.01, &options);
         assert!((values[0] - (1.0 * 0.999 - 0.01)).abs() < 1e-6 && (values[1] - (-2.0 * 0.999 + 0.01)).abs() < 1e-6);

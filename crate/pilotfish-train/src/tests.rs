@@ -19,7 +19,7 @@ fn tiny(name: &str) -> Base {
     Base::read(&fixtures().join("tiny").join(name)).expect("the fixture is a model")
 }
 
-/// tests/fixtures/make_tiny_training.py.
+/// What `make_tiny_training.py` of the fixtures wrote.
 #[derive(Debug, Deserialize)]
 struct Case {
     model: String,
