@@ -17,6 +17,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) enum CliError {
     /// The engine's own account.
     Engine(pilotfish::Error),
+    /// The trainer's own account.
+    Train(pilotfish_train::TrainError),
     /// A file that cannot be opened or read.
     File {
         /// Which.
@@ -56,6 +58,7 @@ impl CliError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Engine(error) => error.code(),
+            Self::Train(error) => error.code(),
             Self::File { .. } => "file.read",
             Self::Write { .. } => "file.write",
             Self::Content { .. } => "file.content",
@@ -68,6 +71,7 @@ impl CliError {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Engine(error) => error.to_string(),
+            Self::Train(error) => error.to_string(),
             Self::File { path, source } => format!("cannot read {}: {source}", path.display()),
             Self::Write { path, source } => format!("cannot write {}: {source}", path.display()),
             Self::Content { path, expected, found } => format!("{}: {found}; expected {expected}", path.display()),

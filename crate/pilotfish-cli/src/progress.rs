@@ -20,13 +20,26 @@ impl Progress {
         Self { what: what.into(), shows: !quiet && std::io::stderr().is_terminal(), painted: None }
     }
 
+    /// Shows `text`, unless something was shown a moment ago. `false` where nobody looks.
+    pub(crate) fn say(&mut self, text: &str) -> bool {
+        if self.shows && self.painted.is_none_or(|at| at.elapsed() >= INTERVAL) {
+            self.painted = Some(Instant::now());
+            paint(text);
+        }
+        self.shows
+    }
+
+    /// Takes the line away, for something that stays.
+    pub(crate) fn clear(&mut self) {
+        if self.painted.take().is_some() {
+            paint("");
+        }
+    }
+
     /// `done` of `total` are done.
     pub(crate) fn update(&mut self, done: u64, total: u64) {
-        if !self.shows || self.painted.is_some_and(|at| at.elapsed() < INTERVAL) {
-            return;
-        }
-        self.painted = Some(Instant::now());
-        paint(&format!("{} {} %", self.what, done * 100 / total.max(1)));
+        let text = format!("{} {} %", self.what, done * 100 / total.max(1));
+        self.say(&text);
     }
 }
 

@@ -7,8 +7,10 @@ mod generate;
 mod golden;
 mod inspect;
 mod merge;
+mod pairs;
 mod score;
 mod tokenize;
+mod train;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,6 +40,11 @@ pub(crate) enum Command {
     ConvertAdapter(convert_adapter::ConvertAdapterArgs),
     /// Put an adapter into a model's weights.
     Merge(merge::MergeArgs),
+    /// Make preference pairs from a model's own answers.
+    Pairs(pairs::PairsArgs),
+    /// Train a guide from preference pairs.
+    #[command(subcommand)]
+    Train(Box<train::TrainCommand>),
     /// Measure speed and memory.
     Bench(bench::BenchArgs),
     /// Compare a model with reference numbers.
@@ -55,6 +62,8 @@ pub(crate) async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Generate(args) => generate::run(args, global).await?,
         Command::ConvertAdapter(args) => convert_adapter::run(args, global).await?,
         Command::Merge(args) => merge::run(args, global).await?,
+        Command::Pairs(args) => pairs::run(args, global).await?,
+        Command::Train(command) => train::run(command, global)?,
         Command::Bench(args) => bench::run(args, global).await?,
         Command::Golden(args) => return golden::run(args, global).await,
     }

@@ -1,0 +1,27 @@
+//! Makes guides for Pilotfish: low-rank adapters trained from preference pairs on this machine.
+//!
+//! The frozen base is decoded from the GGUF file that the engine runs, so what is trained against is what will be steered.
+
+mod base;
+mod batch;
+mod error;
+mod forest;
+mod forward;
+mod lora;
+mod objective;
+mod ops;
+mod optimizer;
+pub mod output;
+pub mod pairs;
+pub mod rules;
+pub mod run;
+
+pub use base::Base;
+pub use error::{Result, TrainError};
+pub use forest::Tree;
+pub use lora::{Change, Lora, LoraOptions, Target};
+pub use objective::{AnswerScore, Objective, PairScore};
+pub use optimizer::{AdamW, OptimizerOptions, clip};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! What is trained: low-rank changes to some matrices of each layer, as plain numbers.
+
+use pilotfish::adapter::{Adapter, Component, Module, Pair, Place, RowOrder};
+use pilotfish::arch::ModelSpec;
+use rand::Rng as _;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, TrainError};
+
+/// The largest rank that the engine takes.
+const MOST_RANK: u32 = pilotfish::adapter::MOST_RANK;
+
+/// Which matrices are changed, and how much room the change has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraOptions {
+    /// Rank of each change, 1 to 512.
+    pub rank: u32,
+    /// The change is `alpha / rank · B A`.
+    pub alpha: f32,
+    /// Share of A's inputs that are dropped while training, 0 to below 1.
+    pub dropout: f32,
+    /// Matrices by PEFT's names.
+    pub targets: Vec<Target>,
+}
+
+impl Default for LoraOptions {
+    /// GenARM's: queries, keys and values (arXiv 2410.08193, appendix).
+    fn default() -> Self {
+        Self {
+            rank: 8,
+            alpha: 16.0,
+            dropout: 0.0,
+            targets: vec![Target(Module::Q), Target(Module::K), Target(Module::V)],
+        }
+    }
+}
+
+/// A matrix that is changed, written as `q_proj` or `q`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Target(pub Module);
+
+impl TryFrom<String> for Target {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
+    }
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known =
+            |module: &Module| module.peft_name() == name || module.peft_name().trim_end_matches("_proj") == name;
+        let found = Module::ALL.into_iter().find(known);
+        found.map(Self).ok_or_else(|| format!("no matrix is named {name:?}: q, k, v, o, gate, up and down are"))
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> Self {
+        target.0.peft_name().into()
+    }
+}
+
+impl LoraOptions {
+    /// Refuses what cannot be trained.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |message: String| Err(TrainError::Options { message });
+        if !(1..=MOST_RANK).contains(&self.rank) {
+            return refuse(format!("rank is {}, expected 1 to {MOST_RANK}", self.rank));
+        }
+        if !(self.alpha.is_finite() && self.alpha > 0.0) {
+            return refuse(format!("alpha is {}, expected a number above 0", self.alpha));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse(format!("dropout is {}, expected 0 to below 1", self.dropout));
+        }
+        if self.targets.is_empty() {
+            return refuse("no matrix is to be changed: name some of q, k, v, o, gate, up, down".into());
+        }
+        Ok(())
+    }
+}
+
+/// A and B of one matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Layer and matrix.
+    pub place: Place,
+    /// `[rank, inputs]`
+    pub a: Vec<f32>,
+    /// `[outputs, rank]`; rows of q and k in the order of the model's file.
+    pub b: Vec<f32>,
+}
+
+/// All changes, by layer, then matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lora {
+    /// Rank of each.
+    pub rank: u32,
+    /// What `B A` is multiplied with: alpha / rank.
+    pub scale: f32,
+    /// Share of inputs dropped while training.
+    pub dropout: f32,
+    /// The matrices.
+    pub changes: Vec<Change>,
+}
+
+impl Lora {
+    /// As PEFT begins: A uniform in ±1/sqrt(inputs) (Kaiming's with a = √5), B zero, so that nothing is changed yet.
+    pub fn new(spec: &ModelSpec, options: &LoraOptions, seed: u64) -> Result<Self> {
+        options.check()?;
+        let mut targets = options.targets.clone();
+        targets.sort_unstable();
+        targets.dedup();
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut changes = Vec::new();
+        for (index, layer) in spec.layers.iter().enumerate() {
+            for Target(module) in &targets {
+                let shape = &spec.tensors[module.tensor(layer)].shape;
+                let (inputs, outputs) = (shape[0] as usize, shape[1] as usize);
+                let bound = 1.0 / (inputs as f32).sqrt();
+                let a = (0..options.rank as usize * inputs).map(|_| random.random_range(-bound..bound)).collect();
+                let b = vec![0.0; outputs * options.rank as usize];
+                changes.push(Change { place: (index as u32, *module), a, b });
+            }
+        }
+        Ok(Self { rank: options.rank, scale: options.alpha / options.rank as f32, dropout: options.dropout, changes })
+    }
+
+    /// Every trained number's slice, in a fixed order.
+    pub fn slices(&self) -> impl Iterator<Item = &[f32]> {
+        self.changes.iter().flat_map(|change| [&change.a[..], &change.b[..]])
+    }
+
+    /// The same, to be changed.
+    pub fn slices_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.changes.iter_mut().flat_map(|change| [&mut change.a[..], &mut change.b[..]])
+    }
+
+    /// How many numbers are trained.
+    pub fn parameters(&self) -> usize {
+        self.slices().map(<[f32]>::len).sum()
+    }
+
+    /// The adapter as the engine knows it.
+    pub fn adapter(&self, spec: &ModelSpec, name: &str) -> Adapter {
+        let pair =
+            |change: &Change| Pair { scale: self.scale, rank: self.rank, a: change.a.clone(), b: change.b.clone() };
+        let pairs = self.changes.iter().map(|change| (change.place, pair(change))).collect();
+        Adapter {
+            name: name.to_owned(),
+            architecture: Some(spec.family.to_owned()),
+            base: Some(spec.name.clone()),
+            row_order: RowOrder::Model,
+            fixed: Component { pairs },
+            preferences: Vec::new(),
+        }
+    }
+}
