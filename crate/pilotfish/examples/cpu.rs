@@ -48,13 +48,14 @@ fn main() -> Result<(), Failed> {
     let started = Instant::now();
     let opened = pollster::block_on(open(&mut file))?;
     let header = started.elapsed();
+    let started = Instant::now();
     let weights = pollster::block_on(Weights::load(&opened.spec, &mut file, |_| true))?;
     println!(
         "{}: {} instructions, header {:.2} s, weights {:.2} s; {:.1} MB of weights a step, {:.1} M products a token",
         opened.spec.name,
         isa.name(),
         header.as_secs_f64(),
-        (started.elapsed() - header).as_secs_f64(),
+        started.elapsed().as_secs_f64(),
         weights.bytes_per_step() as f64 / 1e6,
         weights.products_per_token() as f64 / 1e6
     );
@@ -227,8 +228,9 @@ fn drift(weights: &Weights, isa: Isa, path: &str) -> Result<(), Failed> {
         let slots: Vec<u32> = (0..case.ids.len() as u32).collect();
         let token = |(t, id): (usize, &u32)| Token { id: *id, position: t as u32, slots: &slots, row: 0, logits: true };
         let tokens: Vec<Token<'_>> = case.ids.iter().enumerate().map(token).collect();
-        let mut both = [Precision::Precise, Precision::Fast]
-            .map(|precision| (Forward::with(isa, Workers::default(), precision), Cache::new(weights.spec(), slots.len() as u32)));
+        let mut both = [Precision::Precise, Precision::Fast].map(|precision| {
+            (Forward::with(isa, Workers::default(), precision), Cache::new(weights.spec(), slots.len() as u32))
+        });
         for batch in tokens.chunks(64) {
             let [(precise, precise_cache), (fast, fast_cache)] = &mut both;
             let precise = precise.run(weights, precise_cache, None, batch)?;
@@ -244,9 +246,13 @@ fn drift(weights: &Weights, isa: Isa, path: &str) -> Result<(), Failed> {
             }
             if batch.last().map(|token| token.position as usize + 1) == Some(case.ids.len()) {
                 let logits = &precise[precise.len() - vocab..];
-                let off = case.top.iter().map(|(id, z)| (f64::from(logits[*id as usize]) - z).abs()).fold(0.0, f64::max);
+                let off =
+                    case.top.iter().map(|(id, z)| (f64::from(logits[*id as usize]) - z).abs()).fold(0.0, f64::max);
                 let normaliser = (logsumexp(logits) - case.logsumexp).abs();
-                println!("    precise, {}: top logits within {off:.1e} of the reference, logsumexp within {normaliser:.1e}", case.name);
+                println!(
+                    "    precise, {}: top logits within {off:.1e} of the reference, logsumexp within {normaliser:.1e}",
+                    case.name
+                );
             }
         }
     }

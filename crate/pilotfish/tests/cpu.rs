@@ -62,13 +62,23 @@ fn scattered(n: usize, slots: u32) -> Vec<u32> {
 const SLOTS: u32 = 211;
 
 /// The logits after each of `ids`, in batches of `chunk` tokens.
-fn logits(forward: &mut Forward, weights: &Weights, adapters: Option<&Adapters>, ids: &[u32], chunk: usize) -> Vec<Vec<f32>> {
+fn logits(
+    forward: &mut Forward,
+    weights: &Weights,
+    adapters: Option<&Adapters>,
+    ids: &[u32],
+    chunk: usize,
+) -> Vec<Vec<f32>> {
     let mut cache = Cache::new(weights.spec(), SLOTS);
     let slots = scattered(ids.len(), SLOTS);
     let mut all = Vec::new();
     for (at, ids) in ids.chunks(chunk).enumerate() {
-        let token = |(t, id): (usize, &u32)| {
-            Token { id: *id, position: (at * chunk + t) as u32, slots: &slots, row: 0, logits: true }
+        let token = |(t, id): (usize, &u32)| Token {
+            id: *id,
+            position: (at * chunk + t) as u32,
+            slots: &slots,
+            row: 0,
+            logits: true,
         };
         let tokens: Vec<Token<'_>> = ids.iter().enumerate().map(token).collect();
         let found = forward.run(weights, &mut cache, adapters, &tokens).expect("the batch is sound");
@@ -100,7 +110,11 @@ fn every_family_and_format_gives_the_reference_logits() {
                         assert_eq!(found.len(), reference.len());
                         for (position, (found, reference)) in found.iter().zip(&reference).enumerate() {
                             let kl = kl(reference, found);
-                            assert!(kl < bound, "{name}, {}, {precision:?}, {position} of {chunk}: KL {kl}", isa.name());
+                            assert!(
+                                kl < bound,
+                                "{name}, {}, {precision:?}, {position} of {chunk}: KL {kl}",
+                                isa.name()
+                            );
                             let worst = if precision == Precision::Precise { &mut worst } else { &mut worst_fast };
                             *worst = worst.max(kl);
                         }
@@ -113,7 +127,7 @@ fn every_family_and_format_gives_the_reference_logits() {
 }
 
 #[test]
-fn batches_of_any_size_give_the_same_bits() {
+fn batches_of_any_size_give_the_same_logits() {
     let weights = load("tiny/tiny-gemma3-q4_k.gguf");
     let Case { ids, .. } = expected("tiny/tiny-gemma3-q4_k.json").cases.remove(0);
     for isa in Isa::available() {
@@ -261,6 +275,7 @@ fn a_batch_that_reaches_outside_is_refused_and_the_next_one_runs() {
 fn a_load_stops_when_asked() {
     let bytes = std::fs::read(fixture("tiny/tiny-llama-q4_0.gguf")).expect("the fixture is in the repository");
     let opened = pollster::block_on(open(&mut bytes.as_slice())).expect("the fixture has a header");
-    let stopped = pollster::block_on(Weights::load(&opened.spec, &mut bytes.as_slice(), |progress| progress.done < 9000));
+    let stopped =
+        pollster::block_on(Weights::load(&opened.spec, &mut bytes.as_slice(), |progress| progress.done < 9000));
     assert!(matches!(stopped, Err(Error::Aborted)), "{stopped:?}");
 }

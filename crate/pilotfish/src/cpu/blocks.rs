@@ -167,11 +167,7 @@ fn k_scales(block: &[u8], into: &mut Levels) {
     into.offsets.push(half(block, 2) ^ SIGN);
     let bytes = &block[4..16];
     let six = |s: usize, low: usize, shift: u32| {
-        let six = if s < 4 {
-            bytes[s + low] & 63
-        } else {
-            (bytes[s + 4] >> shift & 15) | bytes[s - 4 + low] >> 6 << 4
-        };
+        let six = if s < 4 { bytes[s + low] & 63 } else { (bytes[s + 4] >> shift & 15) | bytes[s - 4 + low] >> 6 << 4 };
         six as i8
     };
     into.sub_scales.extend((0..8).map(|s| six(s, 0, 0)));

@@ -47,7 +47,9 @@ pub enum CpuError {
         expected: usize,
     },
     /// The model does not fit the address space.
-    #[error("the model takes {needed} bytes and {limit} can be addressed here; take a smaller one, or one with fewer bits")]
+    #[error(
+        "the model takes {needed} bytes and {limit} can be addressed here; take a smaller one, or one with fewer bits"
+    )]
     TooLarge {
         /// Bytes of weights and one page of keys and values.
         needed: u64,

@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use pilotfish_cpu::{
-    Attention, Gate, Inputs, Isa, PANEL, Panels, Precision, Seen, Workers, add_normed, attend, gated, halves, multiply, panel_row,
-    rms_norm,
+    Attention, Gate, Inputs, Isa, PANEL, Panels, Precision, Second, Seen, Workers, add_normed, attend, gated, halves,
+    multiply, panel_row, rms_norm,
 };
 
 use super::weights::{Layer, Weights};
@@ -18,6 +18,9 @@ use crate::arch::{self, Activation, ModelSpec, RopeStyle};
 
 /// Tokens of a piece of the work between products.
 const TOKENS: usize = 4;
+/// Blocks with a second digit, on the fast path. Over the golden texts the mean KL from f32 is 4.6e-4 on `SmolLM2` and 3.1e-4 on
+/// Gemma 3 270M (top tokens the same at 98.8 and 98.3 %); without any it is 3.4e-3 and 2.2e-3 (96.5 and 96.3 %), with all 5e-7.
+const SECOND: Second = Second::Quarter;
 
 /// A token of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +104,9 @@ impl Forward {
         self.workers.pieces(&mut self.x, TOKENS * hidden, |at, x| {
             for (x, token) in x.chunks_exact_mut(hidden).zip(&tokens[at / hidden..]) {
                 weights.embed.row(token.id as usize, x);
-                x.iter_mut().for_each(|x| *x *= scale);
+                for x in x {
+                    *x *= scale;
+                }
             }
         });
         self.turn(weights, tokens);
@@ -130,7 +135,7 @@ impl Forward {
     /// `h = norm(x)`.
     fn normed(&mut self, spec: &ModelSpec, gain: &[f32]) {
         let (isa, fast, hidden) = (self.isa, self.precision == Precision::Fast, spec.hidden as usize);
-        self.h.resize(self.x.len() / hidden, hidden);
+        self.h.resize(self.x.len() / hidden, hidden, SECOND);
         let parts = self.x.chunks(TOKENS * hidden).zip(self.h.pieces(TOKENS));
         let mut parts: Vec<_> = parts.collect();
         self.workers.pieces(&mut parts, 1, |_, parts| {
@@ -188,7 +193,13 @@ impl Forward {
                     for (head, x) in qkv[..q_width + kv_width].chunks_exact_mut(dim).enumerate() {
                         if let Some([q_gain, k_gain]) = &layer.qk_norm {
                             before.copy_from_slice(x);
-                            rms_norm(isa, &before, if head < spec.n_heads as usize { q_gain } else { k_gain }, spec.norm_eps, x);
+                            rms_norm(
+                                isa,
+                                &before,
+                                if head < spec.n_heads as usize { q_gain } else { k_gain },
+                                spec.norm_eps,
+                                x,
+                            );
                         }
                         rotate(x, spec.rope_style, turns);
                     }
@@ -216,7 +227,7 @@ impl Forward {
         };
         let seen: Vec<Seen<'_>> =
             tokens.iter().map(|token| Seen { slots: token.slots, position: token.position }).collect();
-        self.h.resize(tokens.len(), heads.n_heads * heads.head_dim);
+        self.h.resize(tokens.len(), heads.n_heads * heads.head_dim, SECOND);
         let (isa, workers, scratch) = (self.isa, &self.workers, &mut self.scratch);
         attend(isa, workers, &heads, &seen, &self.q, keys, values, scratch, &mut self.h.floats);
         self.quantise();
@@ -254,7 +265,7 @@ impl Forward {
         let (isa, fast, y) = (self.isa, self.precision == Precision::Fast, &self.y);
         // What the gate reads is overwritten by what it gives, and adapters still need it.
         let before = if adapted.any(&[Module::Gate, Module::Up]) { self.h.clone() } else { Inputs::default() };
-        self.h.resize(tokens, ffn);
+        self.h.resize(tokens, ffn, SECOND);
         let mut parts: Vec<_> = self.h.pieces(TOKENS).collect();
         self.workers.pieces(&mut parts, 1, |piece, parts| {
             let (mut gate, mut up) = (vec![0.0; ffn], vec![0.0; ffn]);
@@ -311,7 +322,9 @@ impl Forward {
         self.workers.pieces(&mut self.logits, vocab, |at, logits| {
             panel_row(y, wanted, 0, at / vocab, logits);
             if let Some(cap) = spec.final_softcap {
-                logits.iter_mut().for_each(|z| *z = cap * (*z / cap).tanh());
+                for z in logits {
+                    *z = cap * (*z / cap).tanh();
+                }
             }
         });
     }

@@ -131,7 +131,11 @@ struct Reader<'a, S, P> {
 
 impl<S: ByteSource, P: FnMut(LoadProgress) -> bool> Reader<'_, S, P> {
     async fn layer(&mut self, layer: &LayerTensors) -> Result<Layer> {
-        let biases = [self.optional(layer.q_bias).await?, self.optional(layer.k_bias).await?, self.optional(layer.v_bias).await?];
+        let biases = [
+            self.optional(layer.q_bias).await?,
+            self.optional(layer.k_bias).await?,
+            self.optional(layer.v_bias).await?,
+        ];
         let qk_norm = [self.optional(layer.q_norm).await?, self.optional(layer.k_norm).await?];
         Ok(Layer {
             attn_norm: self.vector(layer.attn_norm).await?,
