@@ -177,12 +177,11 @@ pub(crate) fn tile<const FMA: bool>(tile: &Tile<'_>, out: &mut [f32]) {
                 for score in &mut scores {
                     *score = exp::<FMA>(*score - largest);
                 }
-                for (weight, value) in scores[from..to].iter().zip(values[from * dim..].chunks_exact(dim)) {
+                let weights = &scores[from..to];
+                for weight in weights {
                     state.total += weight;
-                    for (out, value) in out.iter_mut().zip(value) {
-                        *out = fma::<FMA>(*weight, *value, *out);
-                    }
                 }
+                add_weighed::<FMA>(weights, &values[from * dim..], dim, out);
             }
         }
     }
@@ -190,6 +189,29 @@ pub(crate) fn tile<const FMA: bool>(tile: &Tile<'_>, out: &mut [f32]) {
         let inverse = state.total.recip();
         for out in out {
             *out *= inverse;
+        }
+    }
+}
+
+/// `out += Σ weight * value`, of values of `dim` one after the other; 32 numbers at a time stay in registers over all of them.
+#[inline(always)]
+fn add_weighed<const FMA: bool>(weights: &[f32], values: &[f32], dim: usize, out: &mut [f32]) {
+    let (chunks, rest) = out.as_chunks_mut::<32>();
+    for (at, chunk) in chunks.iter_mut().enumerate() {
+        let mut sums = *chunk;
+        for (weight, value) in weights.iter().zip(values.chunks_exact(dim)) {
+            if let Some(value) = value[at * 32..].first_chunk::<32>() {
+                for i in 0..32 {
+                    sums[i] = fma::<FMA>(*weight, value[i], sums[i]);
+                }
+            }
+        }
+        *chunk = sums;
+    }
+    let done = dim - rest.len();
+    for (weight, value) in weights.iter().zip(values.chunks_exact(dim)) {
+        for (out, value) in rest.iter_mut().zip(&value[done..]) {
+            *out = fma::<FMA>(*weight, *value, *out);
         }
     }
 }

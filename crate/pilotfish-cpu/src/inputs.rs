@@ -243,7 +243,7 @@ fn quantised(x: &[f32; BLOCK]) -> Block {
     }
     let mut words = [0; 8];
     for (word, four) in words.iter_mut().zip(levels.as_chunks::<4>().0) {
-        *word = i32::from_le_bytes(four.map(|level| level as u8));
+        *word = i32::from_le_bytes([four[0] as u8, four[1] as u8, four[2] as u8, four[3] as u8]);
     }
     Block { words, scale, sums, scaled_sums: sums.map(|sum| scale * sum as f32), pad: [0; 3] }
 }

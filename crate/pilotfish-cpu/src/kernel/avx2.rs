@@ -44,7 +44,10 @@ fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
         5 => 4,
         _ => 2,
     };
-    let mut sums = start.map(|start| _mm256_set1_epi32(start));
+    let mut sums = [_mm256_setzero_si256(); T];
+    for t in 0..T {
+        sums[t] = _mm256_set1_epi32(start[t]);
+    }
     let mut pairs = [_mm256_setzero_si256(); T];
     for g in FIRST..FIRST + N {
         let w = levels::<BITS>(block, g, lanes);

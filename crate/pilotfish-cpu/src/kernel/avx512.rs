@@ -22,7 +22,10 @@ fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
     x: [&Block; T],
     start: [i32; T],
 ) -> [Ints; T] {
-    let mut sums = start.map(|start| _mm512_set1_epi32(start));
+    let mut sums = [_mm512_setzero_si512(); T];
+    for t in 0..T {
+        sums[t] = _mm512_set1_epi32(start[t]);
+    }
     for g in FIRST..FIRST + N {
         let w = levels::<BITS>(block, g, lanes);
         for t in 0..T {

@@ -21,7 +21,10 @@ fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
     x: [&Block; T],
     start: [i32; T],
 ) -> [Ints; T] {
-    let mut sums = start.map(|start| _mm256_set1_epi32(start));
+    let mut sums = [_mm256_setzero_si256(); T];
+    for t in 0..T {
+        sums[t] = _mm256_set1_epi32(start[t]);
+    }
     for g in FIRST..FIRST + N {
         let w = levels::<BITS>(block, g, lanes);
         for t in 0..T {

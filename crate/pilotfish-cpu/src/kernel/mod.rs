@@ -44,14 +44,21 @@ macro_rules! driver {
         ) {
             let blocks = panel.quants.as_chunks::<BITS>().0;
             let n = if PICKED { picks.len() } else { blocks.len() };
-            let tokens = tokens.map(|token| &token[..n]);
+            // Arrays are filled in loops here: what `map` and `from_fn` call is not always inlined.
+            let mut tokens = tokens;
+            for token in &mut tokens {
+                *token = &token[..n];
+            }
             let kinds = if OFFSETS { 2 } else { 1 };
             let parts = if SIXTEEN { 2 } else { 1 };
             for lanes in 0..16 / LANES {
                 let mut sums = [zero(); T];
                 let (mut nest, mut nest_offset) = (zero(), zero());
                 for i in 0..n {
-                    let x: [&$crate::inputs::Block; T] = std::array::from_fn(|t| &tokens[t][i]);
+                    let mut x = [&tokens[0][i]; T];
+                    for t in 1..T {
+                        x[t] = &tokens[t][i];
+                    }
                     let at = if PICKED { picks[i] as usize } else { i };
                     if NESTED && (PICKED || at % 8 == 0) {
                         nest = halves(&panel.halves[at / 8 * kinds], lanes);
@@ -61,9 +68,14 @@ macro_rules! driver {
                     }
                     if SIXTEEN {
                         let bytes = &panel.bytes[at * 2 * kinds..][..2 * kinds];
+                        let mut starts = [[0; T]; 2];
+                        for t in 0..T {
+                            starts[0][t] = -centre * x[t].sums[0];
+                            starts[1][t] = -centre * x[t].sums[1];
+                        }
                         let dots = [
-                            dots::<BITS, T, 0, 4>(&blocks[at], lanes, x, x.map(|x| -centre * x.sums[0])),
-                            dots::<BITS, T, 4, 4>(&blocks[at], lanes, x, x.map(|x| -centre * x.sums[1])),
+                            dots::<BITS, T, 0, 4>(&blocks[at], lanes, x, starts[0]),
+                            dots::<BITS, T, 4, 4>(&blocks[at], lanes, x, starts[1]),
                         ];
                         for part in 0..parts {
                             let scale = mul(nest, signed_bytes(&bytes[part], lanes));
@@ -88,7 +100,12 @@ macro_rules! driver {
                             let both = &panel.halves[at * kinds..][..kinds];
                             (halves(&both[0], lanes), if OFFSETS { halves(&both[1], lanes) } else { zero() })
                         };
-                        let start = x.map(|x| if OFFSETS { 0 } else { -centre * (x.sums[0] + x.sums[1]) });
+                        let mut start = [0; T];
+                        if !OFFSETS {
+                            for t in 0..T {
+                                start[t] = -centre * (x[t].sums[0] + x[t].sums[1]);
+                            }
+                        }
                         let dots = dots::<BITS, T, 0, 8>(&blocks[at], lanes, x, start);
                         for t in 0..T {
                             sums[t] = fma(floats(dots[t]), mul(scale, splat(x[t].scale)), sums[t]);

@@ -25,7 +25,10 @@ fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
 ) -> [Ints; T] {
     #[cfg(target_feature = "relaxed-simd")]
     if BITS < 8 {
-        let mut sums = start.map(|start| i32x4_splat(start));
+        let mut sums = [i32x4_splat(0); T];
+        for t in 0..T {
+            sums[t] = i32x4_splat(start[t]);
+        }
         for g in FIRST..FIRST + N {
             let w = levels::<BITS>(block, g, lanes);
             for t in 0..T {
@@ -41,7 +44,12 @@ fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
         6 => 4,
         _ => 2,
     };
-    let mut sums = if BITS == 8 { [i32x4_splat(0); T] } else { start.map(|start| i32x4_splat(start)) };
+    let mut sums = [i32x4_splat(0); T];
+    if BITS < 8 {
+        for t in 0..T {
+            sums[t] = i32x4_splat(start[t]);
+        }
+    }
     let mut products = [[i16x8_splat(0); 2]; T];
     for g in FIRST..FIRST + N {
         let w = levels::<BITS>(block, g, lanes);
@@ -122,14 +130,13 @@ fn shift_left(x: Ints, by: usize) -> Ints {
 #[inline]
 fn halves(x: &[u16; PANEL], lanes: usize) -> Floats {
     let x = &x.as_chunks::<4>().0[lanes];
-    let [a, b, c, d] = x.map(float::from_half);
-    f32x4(a, b, c, d)
+    f32x4(float::from_half(x[0]), float::from_half(x[1]), float::from_half(x[2]), float::from_half(x[3]))
 }
 
 #[inline]
 fn signed_bytes(x: &[i8; PANEL], lanes: usize) -> Floats {
-    let [a, b, c, d] = x.as_chunks::<4>().0[lanes].map(f32::from);
-    f32x4(a, b, c, d)
+    let x = &x.as_chunks::<4>().0[lanes];
+    f32x4(f32::from(x[0]), f32::from(x[1]), f32::from(x[2]), f32::from(x[3]))
 }
 
 #[inline]
