@@ -26,6 +26,10 @@ pub enum Error {
     /// What the file means.
     #[error(transparent)]
     Arch(#[from] ArchError),
+    /// A batch on the CPU.
+    #[cfg(feature = "cpu")]
+    #[error(transparent)]
+    Cpu(#[from] crate::cpu::CpuError),
     /// An adapter.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
@@ -276,6 +280,8 @@ impl Error {
             Self::Gguf(error) => error.code(),
             Self::Arch(error) => error.code(),
             Self::Quant(error) => error.code(),
+            #[cfg(feature = "cpu")]
+            Self::Cpu(error) => error.code(),
             Self::Adapter(error) => error.code(),
             Self::Chat(error) => error.code(),
             Self::Tokenizer(error) => error.code(),

@@ -6,6 +6,8 @@
 pub mod adapter;
 pub mod arch;
 pub mod chat;
+#[cfg(feature = "cpu")]
+pub mod cpu;
 pub mod engine;
 pub mod error;
 pub mod gguf;

@@ -1,0 +1,164 @@
+//! Which instructions this machine has, and the way from there into functions compiled for them.
+//!
+//! All `unsafe` of the crate is here: calls of functions that need instructions which were looked for.
+
+#![allow(unsafe_code, reason = "calls of functions with target features, each guarded by an `Isa`")]
+
+use crate::attend::Tile;
+use crate::inputs::{self, Block};
+use crate::panels::{PANEL, Panel};
+use crate::{attend, elements, kernel, multiply};
+
+/// An instruction set that this machine has. There is no other way to one than asking the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Isa(Set);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "other machines have other sets"))]
+enum Set {
+    Avx512,
+    AvxVnni,
+    Avx2,
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128,
+    Portable,
+}
+
+impl Isa {
+    /// All that this machine has, the fastest first. The last is plain code for any machine.
+    pub fn available() -> Vec<Self> {
+        let mut found = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni")
+            {
+                found.push(Self(Set::Avx512));
+            }
+            if is_x86_feature_detected!("avxvnni") {
+                found.push(Self(Set::AvxVnni));
+            }
+            found.push(Self(Set::Avx2));
+        }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        found.push(Self(Set::Simd128));
+        found.push(Self(Set::Portable));
+        found
+    }
+
+    /// The fastest that this machine has.
+    pub fn best() -> Self {
+        Self::available()[0]
+    }
+
+    /// Its name: `avx512-vnni`, `avx-vnni`, `avx2`, `simd128`, `relaxed-simd` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Set::Avx512 => "avx512-vnni",
+            Set::AvxVnni => "avx-vnni",
+            Set::Avx2 => "avx2",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Set::Simd128 if cfg!(target_feature = "relaxed-simd") => "relaxed-simd",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Set::Simd128 => "simd128",
+            Set::Portable => "portable",
+        }
+    }
+
+    /// Tokens that a kernel takes at once: what fits the registers beside the weights.
+    pub(crate) fn tile(self) -> usize {
+        if self.0 == Set::Avx512 { 8 } else { 4 }
+    }
+}
+
+/// [`kernel`]'s `panel` of an instruction set.
+pub(crate) fn panel<
+    const BITS: usize,
+    const OFFSETS: bool,
+    const SIXTEEN: bool,
+    const NESTED: bool,
+    const PICKED: bool,
+    const T: usize,
+>(
+    isa: Isa,
+    panel: Panel<'_>,
+    centre: i32,
+    tokens: [&[Block]; T],
+    picks: &[u32],
+    out: &mut [[f32; PANEL]; T],
+) {
+    match isa.0 {
+        // SAFETY: an `Isa` is made only where the machine has its instructions; so for the next two.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512 => unsafe {
+            kernel::avx512::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
+        },
+        #[cfg(target_arch = "x86_64")]
+        Set::AvxVnni => unsafe {
+            kernel::avx_vnni::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
+        },
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => unsafe {
+            kernel::avx2::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
+        },
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Set::Simd128 => {
+            kernel::simd128::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out)
+        }
+        _ => kernel::portable::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out),
+    }
+}
+
+/// Compiles functions of plain loops for each instruction set. `FMA` says whether it multiplies and adds in one.
+macro_rules! versions {
+    ($($(#[$docs:meta])* fn $name:ident $(<const $t:ident: usize>)? ($($argument:ident: $ty:ty),* $(,)?)
+        $(-> $out:ty)? = $body:path;)*) => {
+        $($(#[$docs])*
+        pub(crate) fn $name $(<const $t: usize>)? (isa: Isa, $($argument: $ty),*) $(-> $out)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+            fn avx512 $(<const $t: usize>)? ($($argument: $ty),*) $(-> $out)? {
+                use $body as body;
+                body::<true $(, $t)?>($($argument),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn avx2 $(<const $t: usize>)? ($($argument: $ty),*) $(-> $out)? {
+                use $body as body;
+                body::<true $(, $t)?>($($argument),*)
+            }
+            use $body as body;
+            match isa.0 {
+                // SAFETY: an `Isa` is made only where the machine has its instructions; so for the next.
+                #[cfg(target_arch = "x86_64")]
+                Set::Avx512 => unsafe { avx512 $(::<$t>)? ($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                Set::Avx2 | Set::AvxVnni => unsafe { avx2 $(::<$t>)? ($($argument),*) },
+                _ => body::<false $(, $t)?>($($argument),*),
+            }
+        })*
+    };
+}
+
+versions! {
+    /// See [`inputs::Piece::quantise`].
+    fn quantise(row: &[f32], blocks: &mut [Block]) = inputs::quantise;
+    /// See [`inputs::refine`].
+    fn refine(row: &[f32], blocks: &[Block], picks: &[u32], seconds: &mut [Block]) = inputs::refine;
+    /// See [`multiply::floats`].
+    fn floats<const T: usize>(columns: &[[f32; PANEL]], x: [&[f32]; T], out: &mut [[f32; PANEL]; T]) = multiply::floats;
+    /// See [`attend::tile`].
+    fn tile(tile: &Tile<'_>, out: &mut [f32]) = attend::tile;
+    /// See [`elements::rms_norm`].
+    fn rms_norm(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) = elements::body::rms_norm;
+    /// See [`elements::add_normed`].
+    fn add_normed(x: &mut [f32], y: &[f32], gain: Option<&[f32]>, eps: f32) = elements::body::add_normed;
+    /// See [`elements::gated`].
+    fn gated(gate: &[f32], up: &[f32], kind: elements::Gate, out: &mut [f32]) = elements::body::gated;
+    /// See [`elements::axpy`].
+    fn axpy(a: f32, x: &[f32], y: &mut [f32]) = elements::body::axpy;
+    /// See [`elements::dot`].
+    fn dot(x: &[f32], y: &[f32]) -> f32 = elements::body::dot;
+}

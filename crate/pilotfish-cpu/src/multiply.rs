@@ -1,0 +1,197 @@
+//! Products of matrices with a batch of inputs.
+
+use crate::inputs::{Inputs, Precision};
+use crate::panels::{Layout, PANEL, Panels, Scale};
+use crate::{Isa, Workers, dispatch, float};
+
+/// Pieces of the work for each thread: more even out what disturbs one of them, fewer cost less.
+const PIECES: usize = 2;
+
+/// `out[panel, token, r]` is output `16 panel + r` of `token`; the panels are those of `matrices`, one matrix below the other.
+///
+/// All matrices have `x.k()` inputs. Each of their weights is read once for every 8 tokens (4 without AVX-512) of a batch, from the
+/// nearest cache after the first time. `x` must be [quantised](Inputs::quantise) where `precision` is fast.
+pub fn multiply(
+    isa: Isa,
+    workers: &Workers,
+    precision: Precision,
+    matrices: &[&Panels],
+    x: &Inputs,
+    out: &mut Vec<[f32; PANEL]>,
+) {
+    let tokens = x.tokens();
+    let panels: usize = matrices.iter().map(|matrix| matrix.panels()).sum();
+    out.resize(panels * tokens, [0.0; PANEL]);
+    if tokens == 0 {
+        return;
+    }
+    let size = panels.div_ceil(workers.threads() * PIECES).max(1) * tokens;
+    workers.pieces(out, size, |at, piece| {
+        let first = at / tokens;
+        let last = first + piece.len() / tokens;
+        let mut columns = Vec::new();
+        let mut start = 0;
+        for matrix in matrices {
+            let end = start + matrix.panels();
+            for panel in first.max(start)..last.min(end) {
+                let out = &mut piece[(panel - first) * tokens..][..tokens];
+                product(isa, precision, matrix, panel - start, x, &mut columns, out);
+            }
+            start = end;
+        }
+    });
+}
+
+/// Copies the outputs of `token` from [`multiply`]'s `out`, the rows of the matrix whose first panel is `first`.
+pub fn panel_row(out: &[[f32; PANEL]], tokens: usize, first: usize, token: usize, into: &mut [f32]) {
+    for (panel, into) in into.chunks_mut(PANEL).enumerate() {
+        into.copy_from_slice(&out[(first + panel) * tokens + token][..into.len()]);
+    }
+}
+
+/// One panel times all tokens.
+fn product(
+    isa: Isa,
+    precision: Precision,
+    matrix: &Panels,
+    panel: usize,
+    x: &Inputs,
+    columns: &mut Vec<[f32; PANEL]>,
+    out: &mut [[f32; PANEL]],
+) {
+    match (matrix.layout(), precision) {
+        (Layout::Floats, _) => each_floats(isa, matrix.panel(panel).floats, x, out),
+        (_, Precision::Precise) => {
+            columns.resize(matrix.inputs(), [0.0; PANEL]);
+            matrix.decode(panel, columns);
+            each_floats(isa, columns, x, out);
+        }
+        (Layout::Quants { bits, centre, offsets, scale }, Precision::Fast) => {
+            let job = Job { isa, matrix, panel, centre, x };
+            let nested = matches!(scale, Scale::Nested { .. });
+            let sixteen = matches!(scale, Scale::Nested { columns: 16 });
+            match (bits, offsets, sixteen, nested) {
+                (4, false, false, false) => job.each::<4, false, false, false>(out),
+                (4, true, false, false) => job.each::<4, true, false, false>(out),
+                (5, false, false, false) => job.each::<5, false, false, false>(out),
+                (5, true, false, false) => job.each::<5, true, false, false>(out),
+                (8, false, false, false) => job.each::<8, false, false, false>(out),
+                (4, true, false, true) => job.each::<4, true, false, true>(out),
+                (5, true, false, true) => job.each::<5, true, false, true>(out),
+                (4, false, true, true) => job.each::<4, false, true, true>(out),
+                (4, true, true, true) => job.each::<4, true, true, true>(out),
+                (6, false, true, true) => job.each::<6, false, true, true>(out),
+                other => unreachable!("no format has the layout {other:?}"),
+            }
+        }
+    }
+}
+
+/// A panel of quants and the tokens that it is multiplied with.
+struct Job<'a> {
+    isa: Isa,
+    matrix: &'a Panels,
+    panel: usize,
+    centre: i32,
+    x: &'a Inputs,
+}
+
+impl Job<'_> {
+    fn each<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
+        &self,
+        out: &mut [[f32; PANEL]],
+    ) {
+        let mut first = 0;
+        while first < out.len() {
+            let rest = &mut out[first..];
+            let taken = rest.len().min(self.isa.tile());
+            first += match taken {
+                8.. => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 8>(first, rest),
+                4.. => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 4>(first, rest),
+                3 => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 3>(first, rest),
+                2 => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 2>(first, rest),
+                _ => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 1>(first, rest),
+            };
+        }
+        for (t, out) in out.iter_mut().enumerate() {
+            self.seconds::<BITS, OFFSETS, SIXTEEN, NESTED>(t, out);
+        }
+    }
+
+    /// Tokens `first..first + T`; gives `T`.
+    fn tile<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool, const T: usize>(
+        &self,
+        first: usize,
+        out: &mut [[f32; PANEL]],
+    ) -> usize {
+        let tokens: [_; T] = std::array::from_fn(|t| self.x.blocks(first + t));
+        let panel = self.matrix.panel(self.panel);
+        if let Some(out) = out.first_chunk_mut::<T>() {
+            let (isa, centre) = (self.isa, self.centre);
+            dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, false, T>(isa, panel, centre, tokens, &[], out);
+        }
+        T
+    }
+
+    /// Adds the products of a token's second digits: each token has its own, so these are by themselves.
+    fn seconds<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
+        &self,
+        token: usize,
+        out: &mut [f32; PANEL],
+    ) {
+        let (blocks, picks) = self.x.seconds(token);
+        if picks.is_empty() {
+            return;
+        }
+        let (isa, panel) = (self.isa, self.matrix.panel(self.panel));
+        let mut more = [[0.0; PANEL]];
+        dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, true, 1>(isa, panel, self.centre, [blocks], picks, &mut more);
+        out.iter_mut().zip(more[0]).for_each(|(out, more)| *out += more);
+    }
+}
+
+fn each_floats(isa: Isa, columns: &[[f32; PANEL]], x: &Inputs, out: &mut [[f32; PANEL]]) {
+    let mut first = 0;
+    while first < out.len() {
+        first += match out.len() - first {
+            4.. => tile_floats::<4>(isa, columns, x, first, out),
+            3 => tile_floats::<3>(isa, columns, x, first, out),
+            2 => tile_floats::<2>(isa, columns, x, first, out),
+            _ => tile_floats::<1>(isa, columns, x, first, out),
+        };
+    }
+}
+
+fn tile_floats<const T: usize>(
+    isa: Isa,
+    columns: &[[f32; PANEL]],
+    x: &Inputs,
+    first: usize,
+    out: &mut [[f32; PANEL]],
+) -> usize {
+    let tokens: [_; T] = std::array::from_fn(|t| x.row(first + t));
+    if let Some(out) = out[first..].first_chunk_mut::<T>() {
+        dispatch::floats(isa, columns, tokens, out);
+    }
+    T
+}
+
+/// Sixteen rows of f32 weights, column by column, times `T` tokens.
+#[inline(always)]
+pub(crate) fn floats<const FMA: bool, const T: usize>(
+    columns: &[[f32; PANEL]],
+    x: [&[f32]; T],
+    out: &mut [[f32; PANEL]; T],
+) {
+    let x = x.map(|x| &x[..columns.len()]);
+    let mut sums = [[0.0; PANEL]; T];
+    for (at, column) in columns.iter().enumerate() {
+        for t in 0..T {
+            let x = x[t][at];
+            for r in 0..PANEL {
+                sums[t][r] = float::fma::<FMA>(column[r], x, sums[t][r]);
+            }
+        }
+    }
+    *out = sums;
+}

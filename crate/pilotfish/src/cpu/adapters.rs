@@ -1,0 +1,98 @@
+//! The adapters of a batch's rows: what each row adds to each matrix, `s B (A h)`, with live shares.
+
+use std::collections::BTreeMap;
+
+use pilotfish_cpu::{Isa, axpy, dot};
+
+use crate::adapter::{AdapterError, Module};
+use crate::arch::ModelSpec;
+use crate::model::RowAdapter;
+
+/// One low-rank change of one row to one matrix.
+#[derive(Debug)]
+struct Change {
+    /// Which of the row's shares multiplies it.
+    segment: usize,
+    scale: f32,
+    rank: usize,
+    /// `[rank, inputs]`
+    a: Vec<f32>,
+    /// `[rank, outputs]`: B transposed, so that every output of a rank is a neighbour.
+    b: Vec<f32>,
+}
+
+/// The changes and shares of one row.
+#[derive(Debug, Default)]
+struct Row {
+    changes: BTreeMap<(usize, Module), Vec<Change>>,
+    shares: Vec<f32>,
+}
+
+/// The adapters of all rows.
+#[derive(Debug)]
+pub struct Adapters {
+    rows: Vec<Row>,
+}
+
+impl Adapters {
+    /// Copies what each row uses. The adapters are fitted to `spec`; a row may use none.
+    pub fn new(spec: &ModelSpec, rows: &[Vec<RowAdapter<'_>>]) -> Result<Self, AdapterError> {
+        let rows = rows.iter().map(|row| Row::new(spec, row)).collect::<Result<_, _>>()?;
+        Ok(Self { rows })
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Sets live shares of a row, from `segment` on; segments are counted over the components of the row's adapters. Rows and
+    /// segments that there are not are passed over.
+    pub fn set_shares(&mut self, row: usize, segment: usize, shares: &[f32]) {
+        let held = self.rows.get_mut(row).and_then(|row| row.shares.get_mut(segment..));
+        held.unwrap_or_default().iter_mut().zip(shares).for_each(|(held, share)| *held = *share);
+    }
+
+    /// Whether a row changes any of these matrices of a layer.
+    pub(super) fn change(&self, row: usize, layer: usize, modules: &[Module]) -> bool {
+        modules.iter().any(|module| self.rows[row].changes.contains_key(&(layer, *module)))
+    }
+
+    /// `y += Σ share s B (A h)`.
+    pub(super) fn apply(&self, isa: Isa, row: usize, layer: usize, module: Module, h: &[f32], y: &mut [f32]) {
+        let row = &self.rows[row];
+        for change in row.changes.get(&(layer, module)).into_iter().flatten() {
+            let factor = change.scale * row.shares[change.segment];
+            if factor == 0.0 {
+                continue;
+            }
+            let (inputs, outputs) = (change.a.len() / change.rank, change.b.len() / change.rank);
+            for (a, b) in change.a.chunks_exact(inputs).zip(change.b.chunks_exact(outputs)) {
+                axpy(isa, factor * dot(isa, a, h), b, y);
+            }
+        }
+    }
+}
+
+impl Row {
+    fn new(spec: &ModelSpec, used: &[RowAdapter<'_>]) -> Result<Self, AdapterError> {
+        let mut row = Self::default();
+        for used in used {
+            used.adapter.check(spec)?;
+            let first = row.shares.len();
+            row.shares.extend(used.shares()?);
+            for (at, component) in used.adapter.components().enumerate() {
+                for ((layer, module), pair) in &component.pairs {
+                    let (rank, outputs) = (pair.rank as usize, pair.outputs() as usize);
+                    let mut b = vec![0.0; pair.b.len()];
+                    for (output, from) in pair.b.chunks_exact(rank).enumerate() {
+                        from.iter().enumerate().for_each(|(r, from)| b[r * outputs + output] = *from);
+                    }
+                    let change = Change { segment: first + at, scale: pair.scale, rank, a: pair.a.clone(), b };
+                    row.changes.entry((*layer as usize, *module)).or_default().push(change);
+                }
+            }
+        }
+        Ok(row)
+    }
+}
