@@ -75,7 +75,6 @@ inEachBrowser('sessions', (name) => {
       await session.turn({ ids: [40, 7, 1], maxTokens: 6 });
       const some = await read(session, 2);
       const refused = await refusal(session.turn({ ids: Array.from({ length: 80 }, () => 9) }));
-      await session.resume();
       some.push(...(await readAll(session)));
       const other = await fresh({ ...options, ids: [40, 7, 1], maxTokens: 6 });
       const cost = await session.cost();
@@ -239,32 +238,6 @@ inEachBrowser('sessions', (name) => {
     assert.deepEqual(ids(found.page.steps), ids(found.alone[chosen]));
     assert.equal(found.page.steps[0].reward, Math.fround(scores[chosen]));
     assert.equal(found.page.cost.scored, 4);
-  });
-
-  it('best of N takes the word of a reward model', async () => {
-    const found = await page.evaluate(async () => {
-      const { pf, model, drawn, fresh, readAll } = /** @type {any} */ (globalThis);
-      const judging = await pf.load('/fixtures/tiny-reward/tiny-llama-classifier-1.gguf', { cache: false });
-      const judge = await judging.reward({ prompt: drawn.prompt });
-      const session = await model.session({
-        ...{ ...drawn, guides: {}, maxTokens: 6 },
-        method: { name: 'best-of-n', candidates: 3, reward: judge.score },
-      });
-      const steps = await readAll(session);
-      await session.dispose();
-      const alone = [];
-      for (const seed of [5, 6, 7]) alone.push(await fresh({ ...drawn, guides: {}, seed, maxTokens: 6 }));
-      const texts = await Promise.all(
-        alone.map((one) => model.detokenize(one.map((/** @type {any} */ step) => step.id))),
-      );
-      const scores = Array.from(await judge.score(texts));
-      await judge.dispose();
-      await judging.dispose();
-      return { steps, alone, scores };
-    }, null);
-    const best = found.scores.indexOf(Math.max(...found.scores));
-    assert.deepEqual(ids(found.steps), ids(found.alone[best]));
-    assert.ok(Math.abs(found.steps[0].reward - found.scores[best]) < 1e-3, `${found.steps[0].reward}: ${found.scores}`);
   });
 
   it('ARGS follows a function of the page, survives its mistakes, and stops while it is asked', async () => {

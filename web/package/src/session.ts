@@ -119,16 +119,16 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
    * Begins anew with another prompt: a conversation's next turn. Steps count from 0 again; weights, settings and all else stay as they
    * are now. What the caches hold of the new prompt is not computed again: answers how many positions that were, over all rows. Stop the
    * answer before it, if it has not ended.
-   * @throws PilotfishError `session.prompt_too_long`, `session.other_rows`: the session is as it was, stopped. After an abort it waits
-   * for another turn.
+   * @throws PilotfishError `session.prompt_too_long`, `session.other_rows`: the session is as it was. After an abort it waits for another
+   * turn.
    */
   async turn(options: TurnOptions<Name>): Promise<number> {
     this.#mustLive();
     const { signal, onProgress } = options;
     for (const guide of Object.keys(options.guides ?? {})) this.#check(guide, '', []);
     const turn = wireTurn(options);
+    const [stopped, late] = [this.#stopped, this.#late];
     this.#reopen(signal ?? this.#signal);
-    const late = this.#late;
     this.#late = [];
     try {
       const call = { signal: this.#signal, onProgress };
@@ -137,10 +137,9 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
       this.#lengths = [];
       return reused;
     } catch (error) {
-      this.#stopped = true;
       // After an abort the session has the new prompt, and nothing of it yet.
       if (this.#signal?.aborted) this.#lengths = [];
-      else this.#late = late;
+      else [this.#stopped, this.#late] = [stopped, late];
       throw error;
     }
   }

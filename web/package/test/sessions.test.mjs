@@ -120,9 +120,12 @@ describe('a turn', () => {
     await assert.rejects(session.turn({ prompt: 'too long' }), code('session.prompt_too_long'));
     await assert.rejects(session.turn({}), code('argument.invalid'));
     await assert.rejects(session.turn({ prompt: 'x', guides: { hot: { context: 'y' } } }), code('argument.invalid'));
-    assert.equal(await session.next(), undefined, 'it is stopped');
-    await session.resume({ maxTokens: 5 });
-    assert.deepEqual(indexes(await read(session)), [3, 4]);
+    assert.deepEqual(indexes(await read(session, 2)), [3, 4]);
+    session.stop();
+    await assert.rejects(session.turn({ prompt: 'too long' }), code('session.prompt_too_long'));
+    assert.equal(await session.next(), undefined, 'it is stopped still');
+    await session.resume({ maxTokens: 7 });
+    assert.deepEqual(indexes(await read(session)), [5, 6]);
   });
 
   it('has a signal of its own, which can abort it', async () => {

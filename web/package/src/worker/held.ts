@@ -94,9 +94,9 @@ export class Held {
     const guides = this.#options.guides.map((guide) => ({ weight: 0, ...guide, ...contexts[guide.name] }));
     const max_tokens = maxTokens ?? this.#options.max_tokens ?? MAX_TOKENS;
     const stop = turn.stop ?? this.#options.stop ?? [];
-    this.#setWhenFull(turn.whenFull);
     const next = { ...placed({ guides }, this.#places), prompt, forced, stop, max_tokens };
     const reused = await this.session.turn(JSON.stringify(next), progress);
+    this.#setWhenFull(turn.whenFull);
     this.#options = { ...this.#options, guides, stop, max_tokens };
     return reused;
   }

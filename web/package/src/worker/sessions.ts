@@ -78,8 +78,8 @@ export class Sessions {
 
     turn: ({ session, turn }, call) =>
       this.#inTurn(session, async (held) => {
-        held.stopping = false;
         const reused = await held.turn(turn, reporter(call));
+        held.stopping = false;
         return { reused, info: held.info() };
       }),
 
