@@ -115,11 +115,15 @@ impl Layout {
 
     /// Bytes of a matrix of `rows` outputs and `k` inputs in memory.
     pub fn bytes(&self, rows: u64, k: u64) -> u64 {
+        let panels = rows.div_ceil(PANEL as u64);
+        if *self == Self::Floats {
+            return panels.saturating_mul(k).saturating_mul(4 * PANEL as u64);
+        }
         // Strides are linear in k, and k may be too large for a `usize` here.
-        let Strides { quants, halves, bytes, floats } = self.strides(BLOCK * NEST);
-        let per_nest = (64 * quants + 32 * halves + 16 * bytes + 64 * floats) as u64;
+        let Strides { quants, halves, bytes, .. } = self.strides(BLOCK * NEST);
+        let per_nest = (64 * quants + 32 * halves + 16 * bytes) as u64;
         let per_panel = k.div_ceil(BLOCK as u64).saturating_mul(per_nest) / NEST as u64;
-        rows.div_ceil(PANEL as u64).saturating_mul(per_panel)
+        panels.saturating_mul(per_panel)
     }
 
     fn strides(&self, k: usize) -> Strides {
