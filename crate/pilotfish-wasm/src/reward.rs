@@ -23,7 +23,9 @@ impl RewardModel {
         context_length: u32,
     ) -> Result<RewardModel, JsValue> {
         let prompt = serde_json::from_str(prompt).map_err(|error| bad_argument("prompt", &error))?;
-        let head = engine::RewardHead::new(&engine.0, &model.0, &prompt, class.as_deref(), context_length);
+        let class = class.unwrap_or_default();
+        let named = Some(class.as_str()).filter(|class| !class.is_empty());
+        let head = engine::RewardHead::new(&engine.0, &model.0, &prompt, named, context_length);
         Ok(Self(head.map_err(engine_error)?))
     }
 
