@@ -40,7 +40,9 @@ impl MethodName {
 /// A method and its numbers. What the method does not name is not looked at. The log-probabilities that it starts from are the
 /// mix's, the base's where no guide has weight.
 ///
-/// ARGS and Transfer-Q take the best token at temperature 0, and draw from softmax(score / T) of the candidates otherwise.
+/// ARGS and Transfer-Q take the best token at temperature 0, and draw from softmax(score / T) of the candidates otherwise. A text's
+/// trials end at the model's ends; stop strings cut what is given out, not what is rewarded. A guide's reward counts from where the
+/// session began: of text that was [`super::SessionOptions::continued`] it knows nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Method {

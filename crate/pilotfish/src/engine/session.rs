@@ -149,7 +149,7 @@ impl Session {
     }
 
     /// Submits no more; [`Session::next`] gives what is in flight no more either, but one last step (of each sample) that says
-    /// [`Stop::Stopped`] if there is one. [`Session::resume`] goes on.
+    /// [`Stop::Stopped`] if there is one. A search gives out what it has chosen, and chooses no more. [`Session::resume`] goes on.
     pub fn stop(&mut self) {
         self.remote.stop();
     }

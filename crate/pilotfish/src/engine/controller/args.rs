@@ -15,7 +15,7 @@ impl Controller {
         let candidates = &telemetry.candidates[..telemetry.candidates.len().min(self.method.tries() as usize)];
         let trial = |candidate: &crate::guidance::Candidate| Trial {
             ids: vec![candidate.id],
-            reward: self.reward_of(session, &candidate.rows),
+            reward: self.reward_of(&candidate.rows),
         };
         let trials: Vec<Trial> = candidates.iter().map(trial).collect();
         let rewards = self.rewards(session, &trials).await?;

@@ -34,7 +34,7 @@ impl Controller {
                     for (text, telemetry) in texts.iter_mut().zip(report) {
                         if !ended(session, text) {
                             text.trial.ids.push(telemetry.token);
-                            text.trial.reward += self.reward_of(session, &telemetry.log_probs);
+                            text.trial.reward += self.reward_of(&telemetry.log_probs);
                             text.reports.push(telemetry);
                         }
                     }

@@ -31,7 +31,7 @@ impl Controller {
                     }
                     let end = session.base.tokenizer.is_end(telemetry.token);
                     trial.ids.push(telemetry.token);
-                    trial.reward += self.reward_of(session, &telemetry.log_probs);
+                    trial.reward += self.reward_of(&telemetry.log_probs);
                     reports.push(telemetry);
                     *done = end || reports.len() == room || reports.len() == self.method.segment as usize;
                 }

@@ -40,13 +40,32 @@ pub(super) struct Controller {
     ended: Option<Stop>,
 }
 
+/// A row that rewards.
+#[derive(Debug)]
+struct RewardRow {
+    row: usize,
+    /// Among the rows that a step reports.
+    place: usize,
+    sign: f32,
+}
+
 /// Where rewards come from.
 #[derive(Debug)]
 enum Reward {
-    /// Rows of the session, with their signs: the sum of log-probabilities.
-    Rows(Vec<(usize, f32)>),
+    /// Rows of the session, each with its place in a report and its sign: the sum of log-probabilities.
+    Rows(Vec<RewardRow>),
     /// Whatever was handed over.
     Scorer(Option<Box<dyn Scorer>>),
+}
+
+impl RewardRow {
+    /// Those of a guide.
+    fn all(rows: &Rows, guide: usize) -> Vec<Self> {
+        let terms = &rows.guides[guide].terms;
+        let reported = rows.reported(terms.iter().map(|(row, _)| *row).collect());
+        let place = |row: usize| reported.iter().position(|other| *other == row).unwrap_or_default();
+        terms.iter().map(|(row, sign)| Self { row: *row, place: place(*row), sign: *sign }).collect()
+    }
 }
 
 impl Controller {
@@ -58,7 +77,7 @@ impl Controller {
         }
         let reward = match &method.reward {
             Some(name) => match options.guides.iter().position(|guide| guide.name == *name) {
-                Some(guide) => Reward::Rows(rows.guides[guide].terms.clone()),
+                Some(guide) => Reward::Rows(RewardRow::all(rows, guide)),
                 None => return Err(Error::RewardGuide { name: name.clone() }),
             },
             None => Reward::Scorer(None),
@@ -86,7 +105,7 @@ impl Controller {
     /// The rows that reward.
     pub(super) fn reward_rows(&self) -> Vec<usize> {
         match &self.reward {
-            Reward::Rows(terms) => terms.iter().map(|(row, _)| *row).collect(),
+            Reward::Rows(rows) => rows.iter().map(|reward| reward.row).collect(),
             Reward::Scorer(_) => Vec::new(),
         }
     }
@@ -190,11 +209,9 @@ impl Controller {
     }
 
     /// What a token adds to the reward, by its log-probabilities in the reported rows.
-    fn reward_of(&self, session: &Session, log_probs: &[f32]) -> f64 {
-        let Reward::Rows(terms) = &self.reward else { return 0.0 };
-        let reported = session.rows.reported(self.reward_rows());
-        let place = |row: usize| reported.iter().position(|other| *other == row).unwrap_or_default();
-        terms.iter().map(|(row, sign)| f64::from(*sign) * f64::from(log_probs[place(*row)])).sum()
+    fn reward_of(&self, log_probs: &[f32]) -> f64 {
+        let Reward::Rows(rows) = &self.reward else { return 0.0 };
+        rows.iter().map(|RewardRow { place, sign, .. }| f64::from(*sign) * f64::from(log_probs[*place])).sum()
     }
 
     /// The rewards of texts that go on from what was given out: by the log-probabilities of what they add, or by the scorer.

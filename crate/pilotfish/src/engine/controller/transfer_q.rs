@@ -31,7 +31,7 @@ impl Controller {
             (0..candidates.len()).map(|lane| self.rolled(session, of_lane(lane), lane, &reports)).collect();
         let rewards = self.rewards(session, &trials).await?;
         let best = self.choose(session, candidates, &rewards);
-        self.sum += self.reward_of(session, &candidates[best].rows);
+        self.sum += self.reward_of(&candidates[best].rows);
         self.give(session, &drawn(&telemetry, &candidates[best]), rewards[best]);
         // The first step of its roll-out has what comes after it.
         self.ahead = reports.into_iter().next().map(|mut first| first.swap_remove(best));
@@ -47,13 +47,13 @@ impl Controller {
         reports: &[Vec<Telemetry>],
     ) -> Trial {
         let tokenizer = &session.base.tokenizer;
-        let mut trial = Trial { ids: vec![candidate.id], reward: self.reward_of(session, &candidate.rows) };
+        let mut trial = Trial { ids: vec![candidate.id], reward: self.reward_of(&candidate.rows) };
         for report in reports.iter().map(|report| &report[lane]) {
             if trial.ids.last().is_some_and(|id| tokenizer.is_end(*id)) {
                 break;
             }
             trial.ids.push(report.token);
-            trial.reward += self.reward_of(session, &report.log_probs);
+            trial.reward += self.reward_of(&report.log_probs);
         }
         trial
     }
