@@ -24,6 +24,7 @@
 
 mod again;
 mod assemble;
+mod backend;
 mod controller;
 mod lane;
 mod limits;
@@ -47,6 +48,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+pub use backend::{Backend, Precision};
 pub use limits::MAX_ROWS;
 pub use method::{Method, MethodName};
 pub use model::{Model, ModelInfo, Opened, Prompt, open, read_header};
@@ -70,6 +72,13 @@ use crate::ops::linear::MatvecShape;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineOptions {
+    /// Which processor runs the steps.
+    pub backend: Backend,
+    /// How exactly matrices are multiplied; where it is not said, [`Precision::Exact`] on a GPU that is one, otherwise
+    /// [`Precision::Fast`].
+    pub precision: Option<Precision>,
+    /// Threads of the CPU backend; one for each core where it is not said.
+    pub threads: Option<u32>,
     /// The GPU.
     pub gpu: GpuOptions,
     /// How matrices and vectors are multiplied; measured on the device where it is not said.
