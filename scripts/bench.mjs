@@ -6,7 +6,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { brotliSize, buildPackage, buildWasm, installPackages, prepareRust } from './lib/build.mjs';
+import { brotliSize, buildPackage, buildWasm, installPackages, prepareRust, wasmBuilds } from './lib/build.mjs';
 import { fetchModel, guides, manifest } from './lib/models.mjs';
 import { root } from './lib/paths.mjs';
 import { bold, dim, megabytes, run, Stop, step } from './lib/say.mjs';
@@ -197,7 +197,7 @@ await run(async () => {
   };
   await installPackages();
   await prepareRust();
-  await buildWasm({ folder: 'web/package/src/wasm' });
+  for (const build of wasmBuilds) await buildWasm(build);
   await buildPackage();
   await fetchModel(model);
   const { browsers, installBrowsers, serveTests } = await import('../tests/browser/browsers.mjs');
