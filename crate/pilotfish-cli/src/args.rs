@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, ValueEnum};
-use pilotfish::engine::EngineOptions;
+use pilotfish::engine::{self, EngineOptions, Precision};
 use pilotfish::gpu::GpuOptions;
 use pilotfish::ops::linear::MatvecShape;
 
 use crate::command::Command;
 use crate::error::{CliError, USAGE};
 
-/// Steers a language model with others, token by token, on this machine's GPU.
+/// Steers a language model with others, token by token, on this machine's GPU or CPU.
 #[derive(Debug, Parser)]
 #[command(name = "pilotfish", version, propagate_version = true)]
 pub(crate) struct Cli {
@@ -30,12 +30,29 @@ pub(crate) struct Global {
     /// Print nothing on stderr but errors.
     #[arg(long, global = true)]
     pub(crate) quiet: bool,
-    /// How matrices and vectors are multiplied, instead of measuring which suits the GPU.
+    /// What runs the models; `auto` takes the GPU, and where that is none or software whichever is measured to be faster.
+    #[arg(long, global = true, value_name = "PROCESSOR", default_value = "auto")]
+    pub(crate) backend: Backend,
+    /// Compute in f32: the default on a GPU; a CPU otherwise rounds what it multiplies to 8 bits a block.
+    #[arg(long, global = true)]
+    pub(crate) precise: bool,
+    /// Threads of the CPU, instead of one for each core.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) threads: Option<u32>,
+    /// How matrices and vectors are multiplied on the GPU, instead of measuring which suits the GPU.
     #[arg(long, global = true, value_name = "SHAPE")]
     pub(crate) matvec: Option<Matvec>,
     /// Use WebGPU's default limits and no optional feature, as the weakest browser would.
     #[arg(long, global = true)]
     pub(crate) defaults_only: bool,
+}
+
+/// The processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    Auto,
+    Gpu,
+    Cpu,
 }
 
 /// The shapes a matrix-vector kernel comes in.
@@ -53,6 +70,13 @@ impl Global {
     /// What the engine is opened with.
     pub(crate) fn engine_options(&self) -> EngineOptions {
         EngineOptions {
+            backend: match self.backend {
+                Backend::Auto => engine::Backend::Auto,
+                Backend::Gpu => engine::Backend::Gpu,
+                Backend::Cpu => engine::Backend::Cpu,
+            },
+            precision: self.precise.then_some(Precision::Exact),
+            threads: self.threads,
             gpu: GpuOptions { defaults_only: self.defaults_only, ..GpuOptions::default() },
             matvec: self.matvec.map(|shape| match shape {
                 Matvec::Workgroup => MatvecShape::Workgroup,

@@ -1,11 +1,11 @@
-//! This machine: its GPU opened, model files loaded onto it, its clock and its memory.
+//! This machine: its GPU or CPU opened, model files loaded onto it, its clock and its memory.
 
 use std::fs::File;
 use std::path::Path;
 use std::time::Instant;
 
 use pilotfish::adapter::{Adapter, AdapterInfo};
-use pilotfish::engine::{Engine, Model};
+use pilotfish::engine::{self, Engine, Model};
 use serde::Serialize;
 
 use crate::args::Global;
@@ -24,10 +24,11 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Opens the GPU.
+    /// Opens what runs the models.
     pub(crate) async fn open(global: &Global) -> Result<Self> {
         let started = Instant::now();
-        let engine = Engine::open(&global.engine_options(), &|| started.elapsed().as_secs_f64() * 1e3).await?;
+        let clock = engine::Host::new(move || started.elapsed().as_secs_f64() * 1e3);
+        let engine = Engine::open(&global.engine_options(), clock).await?;
         Ok(Self { engine, quiet: global.quiet })
     }
 

@@ -7,7 +7,7 @@
 use crate::attend::Tile;
 use crate::inputs::{self, Block};
 use crate::panels::{PANEL, Panel};
-use crate::{attend, elements, kernel, multiply};
+use crate::{attend, elements, kernel, multiply, softmax};
 
 /// An instruction set that this machine has. There is no other way to one than asking the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -161,4 +161,10 @@ versions! {
     fn axpy(a: f32, x: &[f32], y: &mut [f32]) = elements::body::axpy;
     /// See [`elements::dot`].
     fn dot(x: &[f32], y: &[f32]) -> f32 = elements::body::dot;
+    /// See [`softmax::range`].
+    fn range(x: &[f32]) -> [f32; 3] = softmax::body::range;
+    /// See [`softmax::exp_sums`].
+    fn exp_sums(x: &[f32], max: f32, scale: f32) -> [f64; 2] = softmax::body::exp_sums;
+    /// See [`softmax::cross_sum`].
+    fn cross_sum(x: &[f32], x_max: f32, y: &[f32], y_max: f32) -> f64 = softmax::body::cross_sum;
 }

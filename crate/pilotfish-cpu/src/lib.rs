@@ -22,6 +22,7 @@ mod inputs;
 mod kernel;
 mod multiply;
 mod panels;
+mod softmax;
 mod workers;
 
 pub use attend::{Attention, Seen, attend};
@@ -31,4 +32,5 @@ pub use elements::{Gate, add_normed, axpy, dot, gated, halves, rms_norm};
 pub use inputs::{Block, Inputs, Piece, Precision, Second};
 pub use multiply::{multiply, panel_row};
 pub use panels::{BLOCK, Layout, Levels, Line, PANEL, Panels, Scale};
+pub use softmax::{Range, cross_sum, exp_sums, range};
 pub use workers::Workers;

@@ -21,6 +21,24 @@ impl Workers {
         Self::default()
     }
 
+    /// So many threads, the calling one among them; one for each core where it is not said.
+    pub fn start(threads: Option<u32>) -> std::io::Result<Self> {
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let threads = match threads {
+                Some(asked) => asked.max(1) as usize,
+                None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            };
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(std::io::Error::other)?;
+            Ok(Self::pool(std::sync::Arc::new(pool)))
+        }
+        #[cfg(target_arch = "wasm32")]
+        {
+            let _ = threads;
+            Ok(Self::alone())
+        }
+    }
+
     /// The threads of a pool.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn pool(pool: std::sync::Arc<rayon::ThreadPool>) -> Self {

@@ -15,18 +15,18 @@ extern "C" {
     fn now() -> f64;
 }
 
-/// A GPU and what was measured on it.
+/// What runs models, and what was measured of it.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Engine(pub(crate) engine::Engine);
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens the GPU. `options` is an `EngineOptions` as JSON.
+    /// Opens what runs the models. `options` is an `EngineOptions` as JSON.
     pub async fn open(options: String) -> Result<Engine, JsValue> {
         let options: engine::EngineOptions =
             serde_json::from_str(&options).map_err(|error| bad_argument("engine options", &error))?;
-        Ok(Self(engine::Engine::open(&options, &|| now()).await.map_err(engine_error)?))
+        Ok(Self(engine::Engine::open(&options, engine::Host::new(|| now())).await.map_err(engine_error)?))
     }
 
     /// An `EngineInfo` as JSON.
@@ -36,7 +36,9 @@ impl Engine {
 
     /// Makes the GPU's queue look at what has finished; for browsers that would otherwise look rarely.
     pub fn nudge(&self) {
-        self.0.gpu().nudge();
+        if let Some(gpu) = self.0.gpu() {
+            gpu.nudge();
+        }
     }
 
     /// Loads a GGUF file. `progress({"phase":"upload","done":..,"total":..})` gets JSON and answers false to abort.

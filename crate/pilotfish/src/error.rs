@@ -45,6 +45,20 @@ pub enum Error {
     /// Reading the file.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The CPU was asked for, and this build has no backend for it.
+    #[error("this build runs on the GPU alone: take the one with the CPU backend (cargo feature `cpu`)")]
+    NoCpu,
+    /// What runs the engine's models is not known before the first is loaded.
+    #[error("no model was loaded with this engine yet, and the first decides what runs them: load the model with this engine")]
+    NoModel,
+    /// A model of another engine.
+    #[error("the model is in the {found}'s memory, but this engine runs on the {expected}: load the model with this engine")]
+    OtherProcessor {
+        /// Where it is.
+        found: &'static str,
+        /// Where it should be.
+        expected: &'static str,
+    },
     /// A progress callback asked to stop.
     #[error("stopped as asked; nothing of it was kept")]
     Aborted,
@@ -287,6 +301,9 @@ impl Error {
             Self::Tokenizer(error) => error.code(),
             Self::Mix(error) => error.code(),
             Self::Source(error) => error.code(),
+            Self::NoCpu => "engine.no_cpu",
+            Self::NoModel => "engine.no_model",
+            Self::OtherProcessor { .. } => "engine.other_processor",
             Self::Aborted => "aborted",
             Self::VocabularySize { .. } => "model.vocabulary_size",
             Self::Vocabulary { .. } => "session.vocabulary",

@@ -5,7 +5,7 @@ mod common;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use common::{engine, engine_with, fixture, ids, load, run_on, wait};
+use common::{engine, engines, fixture, ids, load, run_on, wait};
 use pilotfish::Error;
 use pilotfish::adapter::Adapter;
 use pilotfish::arch::ModelSpec;
@@ -14,7 +14,6 @@ use pilotfish::engine::{
 };
 use pilotfish::guidance::Sampling;
 use pilotfish::model::{RowAdapter, merge};
-use pilotfish::ops::linear::MatvecShape;
 
 #[derive(serde::Deserialize)]
 struct Expected {
@@ -81,13 +80,7 @@ const PROMPT: [u32; 5] = [40, 7, 99, 260, 3];
 
 #[test]
 fn a_row_under_an_adapter_gives_the_reference_logits() {
-    for (defaults_only, shape) in
-        [(false, MatvecShape::Rows), (false, MatvecShape::Subgroup), (true, MatvecShape::Workgroup)]
-    {
-        let engine = engine_with(defaults_only, shape);
-        if shape == MatvecShape::Subgroup && !engine.gpu().features().subgroups {
-            continue;
-        }
+    for (shape, engine) in engines() {
         for name in ["qkv", "all", "gemma", "parm"] {
             let expected = expected(name);
             let model = load(&engine, &expected.model);

@@ -164,7 +164,7 @@ fn equal_rows_are_one_row() {
         wait(pilotfish::engine::Session::new(&engine, pilotfish::engine::Models::only(&model), &options, |_| true))
             .expect("it starts");
     assert_eq!(session.info().rows.len(), 2, "the row against is the base's own");
-    assert_eq!(session.info().weight_bytes_per_step, model.weights.bytes, "weights are read once");
+    assert_eq!(session.info().weight_bytes_per_step, model.weights.bytes(), "weights are read once");
 }
 
 #[test]

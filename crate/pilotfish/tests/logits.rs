@@ -2,10 +2,9 @@
 
 mod common;
 
-use common::{engine_with, fixture, ids, load, run, wait};
+use common::{engines, fixture, ids, load, run, wait};
 use pilotfish::engine::{Prompt, SessionOptions, each_logits, highest, logsumexp};
 use pilotfish::guidance::Sampling;
-use pilotfish::ops::linear::MatvecShape;
 
 #[derive(serde::Deserialize)]
 struct Expected {
@@ -77,8 +76,7 @@ fn every_family_and_format_gives_the_reference_logits() {
         .collect();
     names.sort();
     assert!(names.len() >= 14, "{names:?}");
-    for (defaults_only, matvec) in [(false, MatvecShape::Rows), (true, MatvecShape::Workgroup)] {
-        let engine = engine_with(defaults_only, matvec);
+    for (_, engine) in engines() {
         for name in &names {
             check(&engine, name);
         }

@@ -4,12 +4,13 @@ mod common;
 
 use std::rc::Rc;
 
-use common::{engine, fixture, ids, load, run, wait};
+use common::{engine, fixture, gpu_with, ids, load, run, wait};
 use pilotfish::Error;
 use pilotfish::engine::{
     Engine, Guide, GuideKind, Model, Models, NamedFilter, Prompt, Session, SessionOptions, SessionPlan, score,
 };
 use pilotfish::guidance::{FilterKind, Sampling};
+use pilotfish::ops::linear::MatvecShape;
 
 const BASE: &str = "tiny-llama-q4_1.gguf";
 
@@ -181,11 +182,11 @@ fn a_full_context_ends_a_generation() {
 
 #[test]
 fn a_lost_device_is_an_error_not_a_hang() {
-    let engine = engine();
+    let engine = gpu_with(false, MatvecShape::Rows);
     let model = load(&engine, BASE);
     let mut session = wait(Session::new(&engine, Models::only(&model), &text("One"), |_| true)).expect("it starts");
     assert!(wait(session.next()).expect("the device is there").is_some());
-    engine.gpu().close();
+    engine.gpu().expect("it is a GPU").close();
     let mut codes = Vec::new();
     for _ in 0..10 {
         match wait(session.next()) {

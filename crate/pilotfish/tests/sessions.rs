@@ -4,12 +4,11 @@ mod common;
 
 use std::rc::Rc;
 
-use common::{engine, engine_with, ids, load, run, wait};
+use common::{engine, engines, ids, load, run, wait};
 use pilotfish::engine::{
     Engine, Guide, GuideKind, Model, Models, Prompt, Session, SessionOptions, Step, Stop, WhenFull, each_logits,
 };
 use pilotfish::guidance::{Penalties, Sampling};
-use pilotfish::ops::linear::MatvecShape;
 
 const BASE: &str = "tiny-llama-q4_1.gguf";
 const PROMPT: [u32; 6] = [40, 7, 99, 260, 3, 81];
@@ -110,8 +109,7 @@ fn a_turn_that_cannot_be_leaves_the_session_as_it_was() {
 
 #[test]
 fn samples_are_what_single_sessions_with_their_seeds_make() {
-    for shape in [MatvecShape::Rows, MatvecShape::Workgroup] {
-        let engine = engine_with(false, shape);
+    for (_, engine) in engines() {
         let model = load(&engine, BASE);
         // Three samples of two rows are multiplied as vectors; nine, eighteen rows, as a matrix.
         for samples in [3, 9] {

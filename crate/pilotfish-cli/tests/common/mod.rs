@@ -1,4 +1,4 @@
-//! Runs the built `pilotfish` on the repository's fixtures.
+//! Runs the built `pilotfish` on the repository's fixtures: on the GPU and, with `PILOTFISH_TEST_BACKEND=cpu`, on the CPU in f32.
 #![allow(dead_code, reason = "every test file uses a part of this")]
 
 use std::ffi::OsStr;
@@ -26,7 +26,8 @@ pub(crate) fn pilotfish<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> R
 /// The program, to be given arguments.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pilotfish"));
-    command.args(["--matvec", "rows"]);
+    let backend = std::env::var("PILOTFISH_TEST_BACKEND").unwrap_or_else(|_| "gpu".into());
+    command.args(["--matvec", "rows", "--precise", "--backend", &backend]);
     // Mesa's drivers complain on stderr where this is not set.
     command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
     command

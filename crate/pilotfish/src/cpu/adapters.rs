@@ -46,6 +46,12 @@ impl Adapters {
         self.rows.len()
     }
 
+    /// Bytes of all changes.
+    pub fn bytes(&self) -> u64 {
+        let changes = self.rows.iter().flat_map(|row| row.changes.values().flatten());
+        changes.map(|change| 4 * (change.a.len() + change.b.len()) as u64).sum()
+    }
+
     /// Sets live shares of a row, from `segment` on; segments are counted over the components of the row's adapters. Rows and
     /// segments that there are not are passed over.
     pub fn set_shares(&mut self, row: usize, segment: usize, shares: &[f32]) {

@@ -46,6 +46,14 @@ pub enum CpuError {
         /// The size that fits.
         expected: usize,
     },
+    /// Threads that could not be started.
+    #[error("{found} threads could not be started ({reason}): ask for fewer")]
+    Threads {
+        /// How many were asked for.
+        found: u32,
+        /// What the system says.
+        reason: String,
+    },
     /// The model does not fit the address space.
     #[error(
         "the model takes {needed} bytes and {limit} can be addressed here; take a smaller one, or one with fewer bits"
@@ -67,6 +75,7 @@ impl CpuError {
             Self::Slot { .. } => "cpu.slot",
             Self::Row { .. } => "cpu.row",
             Self::Model { .. } => "cpu.model",
+            Self::Threads { .. } => "cpu.threads",
             Self::TooLarge { .. } => "cpu.too_large",
         }
     }

@@ -96,6 +96,11 @@ impl Forward {
         Ok(&self.logits)
     }
 
+    /// What the last [`Forward::run`] gave.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
     fn compute(&mut self, weights: &Weights, cache: &mut Cache, adapters: Option<&Adapters>, tokens: &[Token<'_>]) {
         let spec = &weights.spec;
         let hidden = spec.hidden as usize;

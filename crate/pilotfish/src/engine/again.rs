@@ -12,7 +12,7 @@ use super::session::{PrefillProgress, Session};
 use super::step::Stop;
 use super::stop::StopStrings;
 use crate::guidance::check_forced;
-use crate::model::KvPool;
+use crate::model::SlotPool;
 use crate::{Error, Result};
 
 impl Session {
@@ -46,10 +46,10 @@ impl Session {
         rows.check_lengths(context)?;
         StopStrings::new(&next.stop)?;
         self.check_texts(&next.continued)?;
-        check_forced(&next.forced, self.lanes[0].mixer.vocab())?;
+        check_forced(&next.forced, self.vocab)?;
         self.pause().await?;
-        for lane in &mut self.lanes {
-            lane.mixer.force(&self.gpu, 0, &next.forced)?;
+        for lane in 0..self.lanes.len() {
+            self.runner.mix(lane).force(0, &next.forced)?;
         }
         self.rows.take_prompts(rows);
         self.longest_prompt = self.rows.longest();
@@ -93,18 +93,18 @@ impl Session {
         self.pause().await?;
         let texts = self.given();
         let models = self.models();
-        let pools: Vec<Rc<KvPool>> = self.sets.iter().map(|set| Rc::clone(&set.streams.pool)).collect();
+        let pools: Vec<Rc<SlotPool>> = self.sets.iter().map(|set| Rc::clone(&set.streams.pool)).collect();
         let plan = SessionPlan {
             rows: self.rows.clone(),
             context: self.info.context_length,
             memory: self.info.memory,
             lanes: self.lanes.len(),
-            vocab: self.lanes[0].mixer.vocab(),
+            vocab: self.vocab,
             vocab_stride: self.vocab_stride,
             used: self.sets.iter().map(|set| (set.model, set.sizes.slots)).collect(),
         };
-        let parts = Parts { gpu: &self.gpu, shape: self.shape, chunk: self.chunk, pools: Some(&pools) };
-        let mut fork = Self::assemble(&parts, models, &self.options, plan)?;
+        let parts = Parts { chunk: self.chunk, pools: Some(&pools) };
+        let mut fork = Self::assemble(&parts, models, &self.options, plan, |plan| self.runner.fork(plan))?;
         for (own, of) in fork.sets.iter_mut().zip(&self.sets) {
             own.streams = of.streams.fork();
         }

@@ -1,4 +1,4 @@
-//! A lane: one of the texts that a session makes at the same time, with a mix and a draw of its own.
+//! A lane: one of the texts that a session makes at the same time. Its mix and its draw are the runner's.
 
 use std::ops::Deref;
 use std::rc::Rc;
@@ -6,13 +6,12 @@ use std::rc::Rc;
 use super::model::Model;
 use super::step::{Candidate, LogProbs, Step, Stop};
 use super::stop::StopStrings;
-use crate::guidance::{Mixer, Telemetry};
+use crate::guidance::Telemetry;
 use crate::tokenizer::{StreamDecoder, TokenId, Tokenizer};
 
 /// One text under way.
 #[derive(Debug)]
 pub(super) struct Lane {
-    pub(super) mixer: Mixer,
     /// What was made.
     pub(super) ids: Vec<TokenId>,
     /// Why it ended.

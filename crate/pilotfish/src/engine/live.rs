@@ -1,14 +1,14 @@
-//! What may be changed while a session runs: weights, shares, rules, the draw. Each acts on the next submitted step, by a small
-//! write to the GPU and no rebuild; other adapters take a new record of one weight set's steps.
+//! What may be changed while a session runs: weights, shares, rules, the draw. Each acts on the next submitted step, on the GPU by
+//! a small write and no rebuild; other adapters take a new record of one weight set's steps.
 
 use std::rc::Rc;
 
 use super::Models;
-use super::assemble::{SetPlan, Target};
+use super::assemble::of_every_lane;
 use super::options::{AdapterUse, GuideKind, WhenFull};
 use super::plan::RowInfo;
 use super::rows::Row;
-use super::session::{Session, Set};
+use super::session::Session;
 use crate::adapter::Adapter;
 use crate::guidance::{Sampling, TokenRules};
 use crate::model::RowAdapter;
@@ -21,8 +21,8 @@ impl Session {
     pub fn set_weight(&mut self, guide: usize, weight: f32) -> Result<()> {
         self.check_guide(guide)?;
         let weights: Vec<(usize, f32)> = self.rows.terms(guide).map(|(term, sign)| (term, sign * weight)).collect();
-        for lane in &mut self.lanes {
-            lane.mixer.set_weights(&self.gpu, &weights)?;
+        for lane in 0..self.lanes.len() {
+            self.runner.mix(lane).set_weights(&weights)?;
         }
         let guide = &mut self.options.guides[guide];
         guide.weight = weight;
@@ -46,8 +46,8 @@ impl Session {
     pub fn set_schedule(&mut self, guide: usize, points: &[(u32, f32)]) -> Result<()> {
         self.check_guide(guide)?;
         let schedules: Vec<_> = self.rows.schedules(guide, points).collect();
-        for lane in &mut self.lanes {
-            lane.mixer.set_schedules(&self.gpu, &schedules)?;
+        for lane in 0..self.lanes.len() {
+            self.runner.mix(lane).set_schedules(&schedules)?;
         }
         self.options.schedules.insert(self.options.guides[guide].name.clone(), points.to_vec());
         Ok(())
@@ -55,8 +55,8 @@ impl Session {
 
     /// Sets scores, bans and the allowed set. Acts on the next submitted step.
     pub fn set_tokens(&mut self, tokens: &TokenRules) -> Result<()> {
-        for lane in &mut self.lanes {
-            lane.mixer.set_tokens(&self.gpu, tokens)?;
+        for lane in 0..self.lanes.len() {
+            self.runner.mix(lane).set_tokens(tokens)?;
         }
         self.options.tokens = tokens.clone();
         Ok(())
@@ -65,8 +65,8 @@ impl Session {
     /// Gives the tokens of the next submitted steps, at most 256, whatever the mix says; what was given before and is not
     /// submitted yet is forgotten.
     pub fn force(&mut self, ids: &[TokenId]) -> Result<()> {
-        for lane in &mut self.lanes {
-            lane.mixer.force(&self.gpu, self.depth, ids)?;
+        for lane in 0..self.lanes.len() {
+            self.runner.mix(lane).force(self.depth, ids)?;
         }
         Ok(())
     }
@@ -84,9 +84,9 @@ impl Session {
 
     /// Gives every lane the settings, with a seed of its own: the seed plus `first` plus its place.
     pub(super) fn reseed(&mut self, first: u64) -> Result<()> {
-        for (at, lane) in self.lanes.iter_mut().enumerate() {
-            let seed = self.options.sampling.seed.wrapping_add(first + at as u64);
-            lane.mixer.set_sampling(&self.gpu, &Sampling { seed, ..self.options.sampling })?;
+        for lane in 0..self.lanes.len() {
+            let seed = self.options.sampling.seed.wrapping_add(first + lane as u64);
+            self.runner.mix(lane).set_sampling(&Sampling { seed, ..self.options.sampling })?;
         }
         Ok(())
     }
@@ -109,14 +109,11 @@ impl Session {
         rows.set_adapters(Models { adapters, ..self.models() }, changed, used)?;
         self.pause().await?;
         let set = self.sets.iter().position(|set| set.model == model).unwrap_or_default();
-        let Set { sizes, place, first_row, .. } = self.sets[set];
-        let models = Models { adapters, ..self.models() };
-        let plan = SetPlan { models, rows: &rows, lanes: self.lanes.len(), model, shape: self.shape };
-        let (batches, logits, vocab_stride) = (&self.batches, &self.logits, self.vocab_stride);
-        let target = Target { sizes, place, batches, logits, vocab_stride };
-        let recorded = plan.record(&self.gpu, &self.sets[set].streams.pool, &target, first_row)?;
+        let models = Models { base: &self.base, guides: &self.guides, adapters };
+        let of_lane = rows.adapters(models, model);
+        let of_all = of_every_lane(of_lane, self.lanes.len());
+        self.runner.set_adapters(set, &of_all)?;
         let own = &mut self.sets[set];
-        (own.forward, own.adapters, own.buffers) = recorded;
         for (local, row) in rows.of_model(model).enumerate() {
             if changed(row) {
                 for lane in 0..self.lanes.len() {
@@ -144,8 +141,7 @@ impl Session {
             let row = guide.map_or(0, |guide| rows.guides[guide].terms[0].0);
             return Err(Error::NoSuchShare { row: rows.rows[row].name.clone(), index: at, given: 0 });
         }
-        for set in &self.sets {
-            let Some(adapters) = &set.adapters else { continue };
+        for (index, set) in self.sets.iter().enumerate() {
             let batch = rows.rows.iter_mut().filter(|row| row.model == set.model).enumerate();
             let lanes = self.lanes.len();
             for (place, row) in batch.filter(|(_, row)| changed(row)) {
@@ -158,7 +154,7 @@ impl Session {
                 let shares = used.shares()?;
                 let segment = row.adapters[..at].iter().map(|used| 1 + on(used).preferences.len() as u32).sum();
                 for lane in 0..lanes {
-                    adapters.set_shares(&self.gpu, lane * set.per_lane + place, segment, &shares);
+                    self.runner.set_shares(index, lane * set.per_lane + place, segment, &shares);
                 }
                 row.adapters[at] = new;
             }

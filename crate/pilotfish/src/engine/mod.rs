@@ -1,11 +1,13 @@
-//! The public way in: open a GPU, load models, generate under guidance, score.
+//! The public way in: open a GPU or the CPU, load models, generate under guidance, score.
 //!
 //! ```no_run
 //! # async fn run() -> pilotfish::Result<()> {
 //! use std::rc::Rc;
-//! use pilotfish::engine::{Engine, EngineOptions, Guide, GuideKind, Models, Prompt, Session, SessionOptions};
+//! use pilotfish::engine::{Engine, EngineOptions, Guide, GuideKind, Host, Models, Prompt, Session, SessionOptions};
 //!
-//! let engine = Engine::open(&EngineOptions::default(), &|| 0.0).await?;
+//! let start = std::time::Instant::now();
+//! let host = Host::new(move || start.elapsed().as_secs_f64() * 1e3);
+//! let engine = Engine::open(&EngineOptions::default(), host).await?;
 //! let mut file = std::fs::File::open("model.gguf").expect("it is there");
 //! let model = Rc::new(engine.load(&mut file, |_| true).await?);
 //! let mut options = SessionOptions::new(Prompt::Text("The weather in spring is".into()));
@@ -25,18 +27,23 @@
 mod again;
 mod assemble;
 mod backend;
+mod choose;
 mod controller;
+mod host;
 mod lane;
 mod limits;
 mod live;
 mod method;
 mod model;
 mod options;
+mod pass;
 mod plan;
 mod prepare;
+mod processor;
 mod remote;
 mod reward;
 mod rows;
+mod runner;
 mod score;
 mod session;
 mod step;
@@ -44,14 +51,16 @@ mod stop;
 mod streams;
 mod sync;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
 pub use backend::{Backend, Precision};
+pub use host::{Host, Pause};
 pub use limits::MAX_ROWS;
 pub use method::{Method, MethodName};
-pub use model::{Model, ModelInfo, Opened, Prompt, open, read_header};
+pub use model::{LoadedWeights, Model, ModelInfo, Opened, Prompt, open, read_header};
 pub use options::{AdapterUse, Guide, GuideKind, NamedFilter, Returns, SessionOptions, WhenFull};
 pub use plan::{RowInfo, SessionInfo, SessionMemory, SessionPlan};
 pub use remote::{Cost, Remote};
@@ -61,12 +70,16 @@ pub use score::{Scores, each_logits, highest, logsumexp, score};
 pub use session::{PrefillProgress, Session};
 pub use step::{Candidate, LogProbs, Step, Stop};
 
-use crate::Result;
+#[cfg(feature = "cpu")]
+use processor::CpuProcessor;
+use processor::{GpuProcessor, Processor};
+
 use crate::adapter::Adapter;
 use crate::gpu::{Gpu, GpuInfo, GpuOptions};
 use crate::model::{ByteSource, LoadProgress, RowAdapter};
-use crate::ops::calibrate::{Calibration, calibrate};
+use crate::ops::calibrate::Calibration;
 use crate::ops::linear::MatvecShape;
+use crate::{Error, Result};
 
 /// How to open an engine.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -111,52 +124,114 @@ impl<'a> Models<'a> {
     }
 
     /// Model 0 is the base, `i + 1` is guide model `i`. Row planning has checked the index.
-    pub(super) fn pick(self, index: usize) -> &'a Model {
+    pub(super) fn pick(self, index: usize) -> &'a Rc<Model> {
         if index == 0 { self.base } else { &self.guides[index - 1] }
     }
 }
 
-/// A GPU and what was measured on it.
+/// What runs models: a GPU, or the CPU, or what of both the first model shows to be faster.
 #[derive(Debug)]
 pub struct Engine {
-    pub(crate) gpu: Rc<Gpu>,
-    pub(crate) shape: MatvecShape,
+    gpu: Option<Rc<GpuProcessor>>,
+    #[cfg(feature = "cpu")]
+    cpu: Option<Rc<CpuProcessor>>,
+    chosen: RefCell<Option<Choice>>,
     expected_rows: u32,
-    calibration: Option<Calibration>,
+    #[cfg(feature = "cpu")]
+    host: Host,
+}
+
+/// What runs all of an engine's models from the first on.
+#[derive(Debug, Clone)]
+struct Choice {
+    processor: Processor,
+    why: Option<String>,
 }
 
 /// What a user is told about an engine.
 #[derive(Debug, Clone, Serialize)]
 pub struct EngineInfo {
-    /// The GPU.
+    /// What runs its models; with [`Backend::Auto`] and a GPU that is software not known before the first model is loaded.
+    pub processor: Option<Backend>,
+    /// Why that one, where there was a choice: a sentence.
+    pub why: Option<String>,
+    /// The GPU, if there is one.
     #[serde(flatten)]
-    pub gpu: GpuInfo,
-    /// How matrices and vectors are multiplied.
-    pub matvec: MatvecShape,
+    pub gpu: Option<GpuInfo>,
+    /// How matrices and vectors are multiplied on it.
+    pub matvec: Option<MatvecShape>,
     /// What was measured to choose it; absent where the caller chose.
     pub calibration: Option<Calibration>,
+    /// The CPU, if it may run models.
+    pub cpu: Option<CpuInfo>,
+}
+
+/// How the CPU computes.
+#[derive(Debug, Clone, Serialize)]
+pub struct CpuInfo {
+    /// Threads.
+    pub threads: usize,
+    /// Instructions: `avx512-vnni`, `avx-vnni`, `avx2`, `neon`, `relaxed-simd`, `simd128` or `portable`.
+    pub instructions: &'static str,
+    /// How exactly.
+    pub precision: Precision,
 }
 
 impl Engine {
-    /// Opens the GPU and, unless told, measures which matrix-vector kernel suits it. `now` gives
-    /// milliseconds from any origin.
-    pub async fn open(options: &EngineOptions, now: &dyn Fn() -> f64) -> Result<Self> {
-        let gpu = Rc::new(Gpu::open(&options.gpu).await?);
-        let calibration = if options.matvec.is_some() { None } else { Some(calibrate(&gpu, now).await?) };
-        let measured = calibration.as_ref().map(|measured| measured.shape);
-        let shape = options.matvec.or(measured).unwrap_or_else(|| MatvecShape::guess(&gpu));
+    /// Opens what `options` ask for. A GPU is measured, unless they say how it multiplies.
+    pub async fn open(options: &EngineOptions, host: Host) -> Result<Self> {
         let expected_rows = options.expected_rows.min(MAX_ROWS as u32);
-        Ok(Self { gpu, shape, expected_rows, calibration })
+        let (gpu, why) = match options.backend {
+            Backend::Gpu => (Some(GpuProcessor::open(options, &host).await?), None),
+            Backend::Cpu => (None, None),
+            Backend::Auto => match GpuProcessor::open(options, &host).await {
+                Ok(gpu) => (Some(gpu), None),
+                Err(error) if cfg!(feature = "cpu") => (None, Some(error.to_string())),
+                Err(error) => return Err(error),
+            },
+        };
+        let gpu = gpu.map(Rc::new);
+        let choice = |processor| RefCell::new(Some(Choice { processor, why: why.clone() }));
+        #[cfg(feature = "cpu")]
+        {
+            let software = gpu.as_ref().is_some_and(|gpu| gpu.gpu.info().software);
+            let needed = gpu.is_none() || (options.backend == Backend::Auto && software);
+            let cpu = if needed { Some(Rc::new(CpuProcessor::open(options, &host)?)) } else { None };
+            let chosen = match (&gpu, &cpu) {
+                (Some(gpu), None) => choice(Processor::Gpu(Rc::clone(gpu))),
+                (None, Some(cpu)) => choice(Processor::Cpu(Rc::clone(cpu))),
+                _ => RefCell::new(None),
+            };
+            Ok(Self { gpu, cpu, chosen, expected_rows, host })
+        }
+        #[cfg(not(feature = "cpu"))]
+        {
+            let Some(gpu) = gpu else { return Err(Error::NoCpu) };
+            let chosen = choice(Processor::Gpu(Rc::clone(&gpu)));
+            Ok(Self { gpu: Some(gpu), chosen, expected_rows })
+        }
     }
 
-    /// What this engine runs on.
+    /// What this engine runs on. Ask again after the first model.
     pub fn info(&self) -> EngineInfo {
-        EngineInfo { gpu: self.gpu.info().clone(), matvec: self.shape, calibration: self.calibration.clone() }
+        let chosen = self.chosen.borrow();
+        let gpu = self.gpu.as_deref();
+        EngineInfo {
+            processor: chosen.as_ref().map(|choice| choice.processor.backend()),
+            why: chosen.as_ref().and_then(|choice| choice.why.clone()),
+            gpu: gpu.map(|gpu| gpu.gpu.info().clone()),
+            matvec: gpu.map(|gpu| gpu.shape),
+            calibration: gpu.and_then(|gpu| gpu.calibration.clone()),
+            #[cfg(feature = "cpu")]
+            cpu: self.cpu.as_ref().map(|cpu| cpu.info()),
+            #[cfg(not(feature = "cpu"))]
+            cpu: None,
+        }
     }
 
-    /// The GPU.
-    pub fn gpu(&self) -> &Gpu {
-        &self.gpu
+    /// The GPU, if there is one.
+    pub fn gpu(&self) -> Option<&Gpu> {
+        self.gpu.as_ref().map(|gpu| &*gpu.gpu)
     }
 
     /// Loads a GGUF file. `progress` answers `false` to abort.
@@ -168,8 +243,18 @@ impl Engine {
         Model::load(self, source, progress).await
     }
 
-    /// Tokens of a prefill batch. A software adapter takes seconds for a long one, and must notice an abort between two.
-    pub(crate) fn chunk(&self) -> u32 {
-        if self.gpu.info().software { 32 } else { 256 }
+    /// What runs its models, if that is known.
+    fn chosen(&self) -> Option<Processor> {
+        self.chosen.borrow().as_ref().map(|choice| choice.processor.clone())
+    }
+
+    #[cfg(feature = "cpu")]
+    fn choose(&self, processor: Processor, why: Option<String>) {
+        *self.chosen.borrow_mut() = Some(Choice { processor, why });
+    }
+
+    /// What runs its models: known since the first of them.
+    fn processor(&self) -> Result<Processor> {
+        self.chosen().ok_or(Error::NoModel)
     }
 }

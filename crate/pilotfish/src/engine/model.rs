@@ -1,10 +1,11 @@
-//! A loaded model: what its file says, its tokenizer and chat template, and its weights on the GPU.
+//! A loaded model: what its file says, its tokenizer and chat template, and its weights where its sessions run.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::Engine;
+use super::choose;
 use crate::arch::ModelSpec;
 use crate::chat::{ChatTemplate, Message};
 use crate::gguf::{GgufError, Header};
@@ -15,7 +16,28 @@ use crate::{Error, Result};
 /// The least read of a file's beginning.
 const FIRST_READ: u64 = 64 << 10;
 
-/// A model on a GPU.
+/// The weights of a model, where its sessions run.
+#[derive(Debug)]
+pub enum LoadedWeights {
+    /// In the GPU's memory.
+    Gpu(Weights),
+    /// In the CPU's.
+    #[cfg(feature = "cpu")]
+    Cpu(crate::cpu::Weights),
+}
+
+impl LoadedWeights {
+    /// Their bytes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Gpu(weights) => weights.bytes,
+            #[cfg(feature = "cpu")]
+            Self::Cpu(weights) => weights.bytes(),
+        }
+    }
+}
+
+/// A loaded model.
 #[derive(Debug)]
 pub struct Model {
     /// The file's header.
@@ -27,7 +49,7 @@ pub struct Model {
     /// Messages to text.
     pub chat: ChatTemplate,
     /// The weights.
-    pub weights: Weights,
+    pub weights: LoadedWeights,
 }
 
 /// What a page or a terminal shows of a model.
@@ -51,7 +73,7 @@ pub struct ModelInfo {
     pub n_kv_heads: u32,
     /// Numbers in all tensors.
     pub parameters: u64,
-    /// Bytes on the GPU.
+    /// Bytes in memory, the GPU's or the CPU's.
     pub weight_bytes: u64,
     /// Tensors by format.
     pub tensor_types: BTreeMap<&'static str, usize>,
@@ -72,6 +94,14 @@ pub struct Opened {
     pub tokenizer: Tokenizer,
     /// Messages to text.
     pub chat: ChatTemplate,
+}
+
+impl Opened {
+    /// The model, with its weights.
+    pub(super) fn with(self, weights: LoadedWeights) -> Model {
+        let Self { header, spec, tokenizer, chat } = self;
+        Model { header, spec, tokenizer, chat, weights }
+    }
 }
 
 /// Reads only as much of the file's beginning as its header takes.
@@ -111,10 +141,7 @@ impl Model {
         if tokenizer.n_vocab() > spec.n_vocab {
             return Err(Error::VocabularySize { tokens: tokenizer.n_vocab(), rows: spec.n_vocab });
         }
-        let vocab = tokenizer.n_vocab().min(spec.n_vocab);
-        let planned = |weights: &Weights| engine.prepare(&spec, weights, vocab);
-        let weights = Weights::load(&engine.gpu, &spec, source, planned, progress).await?;
-        Ok(Self { header, spec, tokenizer, chat, weights })
+        choose::load(engine, Opened { header, spec, tokenizer, chat }, source, progress).await
     }
 
     /// Refuses a classifier where a language model is needed.
@@ -147,7 +174,7 @@ impl Model {
             n_heads: self.spec.n_heads,
             n_kv_heads: self.spec.n_kv_heads,
             parameters: self.header.tensors.iter().map(|tensor| tensor.shape.iter().product::<u64>()).sum(),
-            weight_bytes: self.weights.bytes,
+            weight_bytes: self.weights.bytes(),
             tensor_types,
             license: text("general.license"),
             has_chat_template: self.header.metadata.get("tokenizer.chat_template").is_some(),

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::limits::MAX_ROWS;
 use super::model::Model;
 use super::options::{NamedFilter, SessionOptions};
+use super::processor::Processor;
 use super::rows::{Row, Rows};
 use super::stop::StopStrings;
 use super::{Engine, Models};
@@ -21,11 +22,11 @@ pub struct SessionInfo {
     pub samples: usize,
     /// Positions per row.
     pub context_length: u32,
-    /// Kernel calls in one step.
+    /// Kernel calls in one step; 0 on the CPU.
     pub dispatches_per_step: u32,
     /// Bytes of weights read in one step.
     pub weight_bytes_per_step: u64,
-    /// GPU memory.
+    /// Memory: the GPU's, or the CPU's.
     pub memory: SessionMemory,
 }
 
@@ -53,7 +54,7 @@ impl RowInfo {
     }
 }
 
-/// Bytes on the GPU.
+/// Bytes in the memory of what runs the session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct SessionMemory {
     /// Weights of all models in use.
@@ -73,7 +74,7 @@ pub struct SessionPlan {
     pub rows: Rows,
     /// Positions per row.
     pub context: u32,
-    /// GPU memory.
+    /// Memory: the GPU's, or the CPU's.
     pub memory: SessionMemory,
     /// Texts that run at once.
     pub lanes: usize,
@@ -86,10 +87,15 @@ pub struct SessionPlan {
 impl SessionPlan {
     /// Renders and tokenizes the prompts, checks every option, and adds up the memory.
     pub fn new(engine: &Engine, models: Models<'_>, options: &SessionOptions) -> Result<Self> {
+        Self::on(&engine.processor()?, models, options)
+    }
+
+    pub(super) fn on(processor: &Processor, models: Models<'_>, options: &SessionOptions) -> Result<Self> {
+        let chunk = processor.chunk();
         let rows = Rows::plan(models, options)?;
         let mut used: Vec<usize> = rows.rows.iter().map(|row| row.model).collect();
         used.dedup();
-        let in_use = || used.iter().map(|index| models.pick(*index));
+        let in_use = || used.iter().map(|index| &**models.pick(*index));
         let vocab = in_use().map(Model::vocab).min().unwrap_or_default();
         options.method.validate(vocab)?;
         let lanes = lanes(&rows, options)?;
@@ -108,9 +114,9 @@ impl SessionPlan {
         let used: Vec<(usize, u32)> =
             used.iter().map(|index| (*index, slots(&rows, options, *index, lanes, context))).collect();
         for (index, slots) in &used {
-            let Model { spec, weights, .. } = models.pick(*index);
-            let sizes = rows.sizes(*index, lanes, context, engine.chunk(), *slots);
-            memory.weights += weights.bytes;
+            let Model { spec, weights, .. } = &**models.pick(*index);
+            let sizes = rows.sizes(*index, lanes, context, chunk, *slots);
+            memory.weights += weights.bytes();
             memory.kv += sizes.kv_bytes(spec);
             memory.activations += sizes.activation_bytes(spec);
         }

@@ -1,20 +1,19 @@
 //! Kernels compiled while a model's weights stream: they depend on its shape and formats, and on no number in its file.
 
-use super::Engine;
 use super::limits::MAX_IN_FLIGHT;
 use super::options::default_candidates;
+use super::processor::GpuProcessor;
 use crate::Result;
 use crate::arch::ModelSpec;
 use crate::gpu::Usage;
 use crate::guidance::{MixRule, Mixer, MixerPlan, Sampling, Term, TokenRules};
-use crate::model::{BatchPlace, Forward, ForwardPlan, KvPool, Logits, Sizes, Weights};
+use crate::model::{BatchPlace, Forward, ForwardPlan, KvCache, Logits, Sizes, Weights};
 use crate::ops::stride;
 
-impl Engine {
-    /// Plans a session of [`super::EngineOptions::expected_rows`] rows in the smallest buffers, and forgets it: its pipelines
+impl GpuProcessor {
+    /// Plans a session of `rows` rows ([`super::EngineOptions::expected_rows`]) in the smallest buffers, and forgets it: its pipelines
     /// stay with the GPU. `vocab` is as [`super::Model::vocab`].
-    pub(super) fn prepare(&self, spec: &ModelSpec, weights: &Weights, vocab: u32) -> Result<()> {
-        let rows = self.expected_rows;
+    pub(super) fn prepare(&self, spec: &ModelSpec, weights: &Weights, vocab: u32, rows: u32) -> Result<()> {
         // A classifier has no logits to be mixed; what it runs is recorded when it is asked.
         if rows == 0 || spec.model.classes.is_some() {
             return Ok(());
@@ -26,13 +25,13 @@ impl Engine {
         let sizes = Sizes { rows, context: 1, chunk: 1, slots: rows };
         let place = BatchPlace::after(0, &sizes);
         let batches = gpu.buffer("batches", place.end(), Usage::Storage)?;
-        let pool = KvPool::new(gpu, spec, rows)?;
+        let cache = KvCache::new(gpu, spec, rows)?;
         let forward = ForwardPlan {
             spec,
             weights,
             adapters: None,
             sizes,
-            pool: &pool,
+            cache: &cache,
             batches: &batches,
             place,
             logits: Logits { buffer: &logits, stride, first_row: 0 },

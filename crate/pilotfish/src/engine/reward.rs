@@ -6,11 +6,10 @@ use std::rc::Rc;
 
 use super::Engine;
 use super::model::{Model, Prompt};
+use super::pass::{Pass, outputs};
 use super::streams::Streams;
 use crate::chat::{Message, Role};
-use crate::gpu::{Gpu, Owned, Usage};
-use crate::model::{BatchPlace, Forward, ForwardPlan, KvPool, Logits, Sizes};
-use crate::ops::stride;
+use crate::model::{Sizes, SlotPool};
 use crate::tokenizer::{Bos, Encode, TokenId};
 use crate::{Error, Result};
 
@@ -34,17 +33,12 @@ pub trait Scorer: std::fmt::Debug {
 /// Texts are scored side by side, and what they have in common, with each other and with those before, is computed once.
 #[derive(Debug)]
 pub struct RewardHead {
-    gpu: Rc<Gpu>,
     model: Rc<Model>,
     prompt: Prompt,
     of: Of,
     context: u32,
-    forward: Forward,
+    pass: Box<dyn Pass>,
     streams: Streams,
-    place: BatchPlace,
-    batches: wgpu::Buffer,
-    scores: wgpu::Buffer,
-    _buffers: Owned,
 }
 
 /// What of the scores is the reward.
@@ -70,45 +64,21 @@ impl RewardHead {
         if matches!(prompt, Prompt::Ids(_)) {
             return Err(Error::RewardNeedsText);
         }
-        let Model { spec, weights, .. } = &**model;
+        let spec = &model.spec;
         let most = if context_length == 0 { 4096 } else { context_length };
         let context = most.min(spec.context_length);
-        let gpu = &engine.gpu;
-        let scope = gpu.scope();
         // A text is there once, and what others add to it is theirs.
         let slots = 2 * context;
         let sizes = Sizes { rows: MOST_TEXTS, context, chunk: CHUNK, slots };
-        let place = BatchPlace::after(0, &sizes);
-        let batches = gpu.buffer("reward batches", place.end(), Usage::Storage)?;
-        let width = stride(spec.model.classes.unwrap_or(1));
-        let scores = gpu.buffer("rewards", 4 * u64::from(width) * u64::from(CHUNK), Usage::Storage)?;
-        let logits = Logits { buffer: &scores, stride: width, first_row: 0 };
-        let pool = Rc::new(KvPool::new(gpu, spec, slots)?);
-        let plan = ForwardPlan {
-            spec,
-            weights,
-            adapters: None,
-            sizes,
-            pool: &pool,
-            batches: &batches,
-            place,
-            logits,
-            score_logits: Some(logits),
-            shape: engine.shape,
-        };
-        let forward = Forward::new(gpu, &plan)?;
+        let pool = SlotPool::new(slots, sizes.kv_bytes(spec) / u64::from(slots));
+        let no_adapters = vec![Vec::new(); MOST_TEXTS as usize];
         Ok(Self {
-            gpu: Rc::clone(gpu),
             model: Rc::clone(model),
             prompt: prompt.clone(),
             of,
             context,
-            forward,
-            streams: Streams::new(pool, MOST_TEXTS as usize, 1, context),
-            place,
-            scores,
-            batches,
-            _buffers: scope.close(),
+            pass: engine.processor()?.pass(model, &no_adapters, sizes)?,
+            streams: Streams::new(Rc::new(pool), MOST_TEXTS as usize, 1, context),
         })
     }
 
@@ -144,13 +114,11 @@ impl RewardHead {
         let idle = (texts.len()..MOST_TEXTS as usize).map(|_| &texts[0]);
         let wanted: Vec<Vec<TokenId>> = texts.iter().chain(idle).map(|ids| [&ids[..], &[0]].concat()).collect();
         let missing = self.streams.hold(&wanted)?;
-        self.streams.write(&self.gpu, (&self.batches, &self.place));
+        self.streams.slots().for_each(|(row, slots)| self.pass.write_slots(row, 0, slots));
         let mut rewards = vec![f32::NAN; texts.len()];
         for batch in missing.tokens.chunks(CHUNK as usize) {
-            self.forward.submit_score(&self.gpu, batch);
-            let width = stride(self.model.spec.model.classes.unwrap_or(1)) as usize;
-            let read = self.gpu.read::<f32>(&self.scores, batch.len() * width).await;
-            let scores = read.inspect_err(|_| self.streams.forget())?;
+            let scores = self.pass.run(batch).await.inspect_err(|_| self.streams.forget())?;
+            let width = outputs(&self.model);
             for (token, scores) in batch.iter().zip(scores.chunks_exact(width)) {
                 let row = token.row as usize;
                 if texts.get(row).is_some_and(|ids| ids.len() == token.position as usize + 1) {

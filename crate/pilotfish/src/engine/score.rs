@@ -1,13 +1,12 @@
 //! Scoring: the logits of every position of a given text. Not the ordinary path: here logits come to the CPU.
 
+use std::rc::Rc;
+
 use serde::Serialize;
 
 use super::Engine;
 use super::model::Model;
-use crate::gpu::Usage;
-use crate::model::{
-    BatchPlace, BatchToken, Forward, ForwardPlan, KvPool, Logits, RowAdapter, RowAdapters, RowSlots, Sizes,
-};
+use crate::model::{BatchToken, RowAdapter, Sizes};
 use crate::ops::stride;
 use crate::tokenizer::TokenId;
 use crate::{Error, Result};
@@ -29,7 +28,7 @@ pub struct Scores {
 /// Scores `ids` under `model` and the sum of `adapters`; `top` tokens are listed for the last position. `progress(done, total)` answers `false` to abort.
 pub async fn score(
     engine: &Engine,
-    model: &Model,
+    model: &Rc<Model>,
     adapters: &[RowAdapter<'_>],
     ids: &[TokenId],
     top: usize,
@@ -52,14 +51,14 @@ pub async fn score(
 /// Calls `take(position, logits)` for every position of `ids`, in order; `logits` is `[n_vocab]`.
 pub async fn each_logits(
     engine: &Engine,
-    model: &Model,
+    model: &Rc<Model>,
     adapters: &[RowAdapter<'_>],
     ids: &[TokenId],
     mut take: impl FnMut(usize, &[f32]),
     mut progress: impl FnMut(usize, usize) -> bool,
 ) -> Result<()> {
-    let Model { spec, weights, .. } = model;
     model.check_language("base")?;
+    let spec = &model.spec;
     let vocab = spec.n_vocab;
     if ids.is_empty() {
         return Err(Error::EmptyPrompt { row: "base".into() });
@@ -70,46 +69,20 @@ pub async fn each_logits(
     if let Some(id) = ids.iter().find(|id| **id >= vocab) {
         return Err(Error::TokenId { found: *id, expected: vocab });
     }
-    let gpu = &*engine.gpu;
+    let processor = engine.processor()?;
     let row_bytes = u64::from(stride(vocab)) * 4;
-    let chunk = (gpu.info().max_binding / row_bytes).clamp(1, MOST_AT_ONCE).min(ids.len() as u64) as u32;
-    let scope = gpu.scope();
-    let logits = gpu.buffer("scored logits", row_bytes * u64::from(chunk), Usage::Storage)?;
+    let chunk = (processor.max_logits() / row_bytes).clamp(1, MOST_AT_ONCE).min(ids.len() as u64) as u32;
     let context = ids.len() as u32;
     let sizes = Sizes { rows: 1, context, chunk, slots: context };
-    let place = BatchPlace::after(0, &sizes);
-    let batches = gpu.buffer("batches", place.end(), Usage::Storage)?;
-    let pool = KvPool::new(gpu, spec, context)?;
-    let mut slots = RowSlots::new();
-    pool.extend(&mut slots, ids.len());
-    place.write_slots(gpu, &batches, 0, 0, &slots);
-    let adapters = RowAdapters::new(gpu, spec, &[adapters.to_vec()])?;
-    let logits = Logits { buffer: &logits, stride: stride(vocab), first_row: 0 };
-    let forward = Forward::new(
-        gpu,
-        &ForwardPlan {
-            spec,
-            weights,
-            adapters: adapters.as_ref(),
-            sizes,
-            pool: &pool,
-            batches: &batches,
-            place,
-            logits,
-            score_logits: Some(logits),
-            shape: engine.shape,
-        },
-    )?;
-    let _buffers = scope.close();
+    let mut pass = processor.pass(model, &[adapters.to_vec()], sizes)?;
+    pass.write_slots(0, 0, &(0..context).collect::<Vec<u32>>());
     let tokens: Vec<BatchToken> =
         ids.iter().enumerate().map(|(at, id)| BatchToken { id: *id, row: 0, position: at as u32, lane: 0 }).collect();
     let mut done = 0;
     for tokens in tokens.chunks(chunk as usize) {
-        forward.submit_score(gpu, tokens);
-        let width = stride(vocab) as usize;
-        let values: Vec<f32> = gpu.read(logits.buffer, tokens.len() * width).await?;
-        for (at, row) in values.chunks_exact(width).enumerate() {
-            take(done + at, &row[..vocab as usize]);
+        let logits = pass.run(tokens).await?;
+        for (at, row) in logits.chunks_exact(vocab as usize).enumerate() {
+            take(done + at, row);
         }
         done += tokens.len();
         if !progress(done, ids.len()) {

@@ -11,24 +11,22 @@ use serde::Serialize;
 use super::assemble::Parts;
 use super::controller::Controller;
 use super::lane::Lane;
-use super::limits::MAX_IN_FLIGHT;
 use super::model::Model;
 use super::options::SessionOptions;
 use super::plan::{SessionInfo, SessionPlan};
+use super::processor::Processor;
 use super::remote::{Cost, Remote};
 use super::reward::Scorer;
 use super::rows::Rows;
+use super::runner::{Report, Runner};
 use super::step::{Step, Stop};
 use super::streams::Streams;
 use super::{Engine, Models};
 use crate::adapter::Adapter;
-use crate::gpu::{Gpu, Owned, Readback, StepShape, record};
-use crate::guidance::{Mixer, Telemetry};
-use crate::model::{BatchPlace, Forward, RowAdapters, Sizes};
-use crate::ops::attend;
-use crate::ops::linear::MatvecShape;
+use crate::guidance::Telemetry;
+use crate::model::Sizes;
 use crate::tokenizer::TokenId;
-use crate::{Error, Result};
+use crate::Result;
 
 /// What is done while a session's prompts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,8 +40,7 @@ pub struct PrefillProgress {
 /// A generation under way.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) gpu: Rc<Gpu>,
-    pub(super) shape: MatvecShape,
+    pub(super) runner: Box<dyn Runner>,
     /// Tokens of a prefill batch.
     pub(super) chunk: u32,
     pub(super) base: Rc<Model>,
@@ -54,16 +51,9 @@ pub struct Session {
     pub(super) rows: Rows,
     pub(super) sets: Vec<Set>,
     pub(super) lanes: Vec<Lane>,
-    /// The decode and prefill batches of all weight sets.
-    pub(super) batches: wgpu::Buffer,
-    /// `[rows, vocab_stride]`.
-    pub(super) logits: wgpu::Buffer,
+    /// Ids that are mixed.
+    pub(super) vocab: u32,
     pub(super) vocab_stride: u32,
-    pub(super) readbacks: Vec<Readback>,
-    /// Of the mixed logits, if they are asked for.
-    pub(super) z_readbacks: Vec<Readback>,
-    /// Slots of the readbacks in use, the oldest first.
-    pub(super) flights: VecDeque<u32>,
     /// Steps that were read and not given out.
     pub(super) pending: VecDeque<Step>,
     /// Tokens of each lane, those in flight among them: the number of the next step.
@@ -78,24 +68,16 @@ pub struct Session {
     pub(super) controller: Option<Box<Controller>>,
     pub(super) info: SessionInfo,
     pub(super) remote: Remote,
-    /// Everything the session has on the GPU but what its sets own.
-    pub(super) _buffers: Owned,
 }
 
 /// One weight set of a session.
 #[derive(Debug)]
 pub(super) struct Set {
     pub(super) model: usize,
-    pub(super) forward: Forward,
-    pub(super) adapters: Option<RowAdapters>,
     pub(super) streams: Streams,
-    pub(super) place: BatchPlace,
     pub(super) sizes: Sizes,
-    /// Its first row among those of the logits.
-    pub(super) first_row: u32,
     /// Rows of a lane.
     pub(super) per_lane: usize,
-    pub(super) buffers: Owned,
 }
 
 impl Session {
@@ -105,12 +87,23 @@ impl Session {
         engine: &Engine,
         models: Models<'_>,
         options: &SessionOptions,
+        progress: impl FnMut(PrefillProgress) -> bool,
+    ) -> Result<Self> {
+        let processor = engine.processor()?;
+        let plan = SessionPlan::on(&processor, models, options)?;
+        Self::on(&processor, models, options, plan, progress).await
+    }
+
+    pub(super) async fn on(
+        processor: &Processor,
+        models: Models<'_>,
+        options: &SessionOptions,
+        plan: SessionPlan,
         mut progress: impl FnMut(PrefillProgress) -> bool,
     ) -> Result<Self> {
-        let plan = SessionPlan::new(engine, models, options)?;
-        let parts = Parts { gpu: &engine.gpu, shape: engine.shape, chunk: engine.chunk(), pools: None };
-        let mut session = Self::assemble(&parts, models, options, plan)?;
-        session.gpu.flush().await?;
+        let parts = Parts { chunk: processor.chunk(), pools: None };
+        let mut session = Self::assemble(&parts, models, options, plan, |plan| processor.runner(plan))?;
+        session.runner.ready().await?;
         session.go_on_after(&options.continued)?;
         session.sync(&mut progress).await?;
         Ok(session)
@@ -168,10 +161,10 @@ impl Session {
             if self.lanes.iter().all(|lane| lane.ended.is_some()) || self.faulty {
                 return Ok(None);
             }
-            if self.flights.is_empty() && !self.stopping() && self.room() == Some(Stop::Context) {
+            if self.runner.in_flight() == 0 && !self.stopping() && self.room() == Some(Stop::Context) {
                 self.shift().await?;
             }
-            while !self.stopping() && self.flights.len() < self.in_flight as usize && self.room().is_none() {
+            while !self.stopping() && self.runner.in_flight() < self.in_flight as usize && self.room().is_none() {
                 self.submit()?;
             }
             let Some(reports) = self.reports().await? else { return Ok(None) };
@@ -187,7 +180,7 @@ impl Session {
         let last = if self.stopping() {
             Some(Stop::Stopped)
         } else {
-            self.room().filter(|_| self.flights.is_empty() && !self.can_shift())
+            self.room().filter(|_| self.runner.in_flight() == 0 && !self.can_shift())
         };
         for (at, (telemetry, logits)) in reports.into_iter().enumerate() {
             if self.lanes[at].ended.is_none() {
@@ -220,38 +213,24 @@ impl Session {
 
     /// What the oldest step in flight reported, lane by lane; `None` if none is.
     pub(super) async fn reports(&mut self) -> Result<Option<Vec<(Telemetry, Option<Vec<f32>>)>>> {
-        let Some(slot) = self.flights.pop_front() else { return Ok(None) };
-        let layout = self.lanes[0].mixer.layout();
-        let mut reports = Vec::new();
-        let read = self.readbacks[slot as usize].take(&self.gpu, |bytes| {
-            reports = bytes.chunks_exact(layout.bytes).map(|report| Telemetry::decode(report, &layout)).collect();
-        });
-        let read = read.await.map_err(Error::from);
-        // What an ended lane says nobody hears.
-        let ended = self.lanes.iter().map(|lane| lane.ended.is_some());
-        let reports: Result<Vec<_>, _> = reports
-            .into_iter()
-            .zip(ended)
-            .map(|(report, ended)| if ended { Ok(report.unwrap_or_default()) } else { report })
-            .collect();
-        let reports = match read.and_then(|()| Ok(reports?)) {
-            Ok(reports) => reports,
-            Err(error) => {
-                // After a fault nothing more comes of this session.
-                self.faulty = true;
-                self.flights.clear();
-                return Err(error);
-            }
-        };
-        let mut logits = vec![None; reports.len()];
-        if let Some(readback) = self.z_readbacks.get(slot as usize) {
-            let each = 4 * self.lanes[0].mixer.vocab() as usize;
-            let keep = |bytes: &[u8]| {
-                logits.iter_mut().zip(bytes.chunks_exact(each)).for_each(|(z, bytes)| *z = Some(Mixer::logits(bytes)));
-            };
-            readback.take(&self.gpu, keep).await?;
+        if self.runner.in_flight() == 0 {
+            return Ok(None);
         }
-        Ok(Some(reports.into_iter().zip(logits).collect()))
+        let read = self.runner.reports().await;
+        let read = read.and_then(|reports| {
+            let of_lane = |(lane, report): (&Lane, Report)| match report.telemetry {
+                // What an ended lane says nobody hears.
+                Err(_) if lane.ended.is_some() => Ok((Telemetry::default(), None)),
+                telemetry => Ok((telemetry?, report.logits)),
+            };
+            self.lanes.iter().zip(reports).map(of_lane).collect::<Result<Vec<_>>>()
+        });
+        if read.is_err() {
+            // After a fault nothing more comes of this session.
+            self.faulty = true;
+            self.runner.abandon();
+        }
+        read.map(Some)
     }
 
     /// Why no further step can be submitted, if so.
@@ -267,13 +246,7 @@ impl Session {
 
     /// Waits for steps past the end and forgets them.
     pub(super) async fn drain(&mut self) -> Result<()> {
-        while let Some(slot) = self.flights.pop_front() {
-            self.readbacks[slot as usize].take(&self.gpu, |_| ()).await?;
-            if let Some(logits) = self.z_readbacks.get(slot as usize) {
-                logits.take(&self.gpu, |_| ()).await?;
-            }
-        }
-        Ok(())
+        self.runner.drain().await
     }
 
     /// Forgets that a stop was asked for.
@@ -311,8 +284,7 @@ impl Session {
 
     /// Whether one more of `left` steps may be submitted ahead.
     pub(super) fn may_submit(&self, left: usize) -> bool {
-        let ahead = if self.gpu.info().software { 1 } else { MAX_IN_FLIGHT as usize };
-        self.flights.len() < left.min(ahead)
+        self.runner.in_flight() < left.min(self.runner.most_ahead() as usize)
     }
 
     /// Whether a stop was asked for.
@@ -320,48 +292,16 @@ impl Session {
         self.remote.stopping()
     }
 
-    /// Every dispatch of the next step, in order.
-    pub(super) fn step_dispatches(&self) -> impl Iterator<Item = (&crate::gpu::Dispatch, StepShape)> {
-        let furthest = self.longest_prompt + self.depth - self.dropped;
-        let splits = attend::splits(furthest, self.gpu.info().software);
-        let forwards = self.sets.iter().flat_map(move |set| {
-            let shape = StepShape { tokens: set.sizes.rows, splits };
-            set.forward.decode.iter().map(move |dispatch| (dispatch, shape))
-        });
-        let mixes = self.lanes.iter().flat_map(|lane| lane.mixer.dispatches());
-        forwards.chain(mixes.map(|dispatch| (dispatch, StepShape::default())))
-    }
-
-    /// One encoder, one pass, one submit.
+    /// Begins the next step.
     pub(super) fn submit(&mut self) -> Result<()> {
         let (depth, dropped) = (self.depth as usize, self.dropped as usize);
-        for set in &mut self.sets {
+        for (at, set) in self.sets.iter_mut().enumerate() {
             let prompts: Vec<usize> = self.rows.of_model(set.model).map(|row| row.ids.len()).collect();
             let next = |row: usize| prompts[row % prompts.len()] + depth - dropped - 1;
-            set.streams.reserve(&self.gpu, (&self.batches, &set.place), next)?;
+            let runner = &mut self.runner;
+            set.streams.reserve(next, |row, first, slots| runner.write_slots(at, row, first, slots))?;
         }
-        let slot = self.depth % MAX_IN_FLIGHT;
-        let mut encoder = self.gpu.encoder();
-        record(&mut encoder, self.step_dispatches(), None);
-        let readback = &self.readbacks[slot as usize];
-        let mut at = 0;
-        for mixer in self.lanes.iter().map(|lane| &lane.mixer) {
-            let report = mixer.slot_range(self.depth);
-            let bytes = report.end - report.start;
-            encoder.copy_buffer_to_buffer(mixer.ring(), report.start, &readback.buffer, at, bytes);
-            at += bytes;
-        }
-        if let Some(logits) = self.z_readbacks.get(slot as usize) {
-            let mut at = 0;
-            for (scratch, z) in self.lanes.iter().map(|lane| lane.mixer.z()) {
-                encoder.copy_buffer_to_buffer(scratch, z.start, &logits.buffer, at, z.end - z.start);
-                at += z.end - z.start;
-            }
-        }
-        self.gpu.submit(encoder);
-        readback.start();
-        self.z_readbacks.get(slot as usize).into_iter().for_each(Readback::start);
-        self.flights.push_back(slot);
+        self.runner.submit(self.depth, self.longest_prompt + self.depth - self.dropped)?;
         self.depth += 1;
         let rows: u64 = self.sets.iter().map(|set| u64::from(set.sizes.rows)).sum();
         let kv_peak = self.kv_peak();

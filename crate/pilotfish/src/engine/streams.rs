@@ -2,8 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::gpu::Gpu;
-use crate::model::{BatchPlace, BatchToken, KvPool, RowSlots};
+use crate::model::{BatchToken, RowSlots, SlotPool};
 use crate::tokenizer::TokenId;
 use crate::{Error, Result};
 
@@ -13,7 +12,7 @@ const AHEAD: usize = 32;
 /// The rows of a weight set: those of lane 0, then those of lane 1, and so on.
 #[derive(Debug)]
 pub(super) struct Streams {
-    pub(super) pool: Rc<KvPool>,
+    pub(super) pool: Rc<SlotPool>,
     rows: Vec<Stream>,
     /// Rows of a lane.
     per_lane: usize,
@@ -41,7 +40,7 @@ pub(super) struct Missing {
 }
 
 impl Streams {
-    pub(super) fn new(pool: Rc<KvPool>, lanes: usize, per_lane: usize, context: u32) -> Self {
+    pub(super) fn new(pool: Rc<SlotPool>, lanes: usize, per_lane: usize, context: u32) -> Self {
         let rows = (0..lanes * per_lane).map(|_| Stream::default()).collect();
         Self { pool, rows, per_lane, context: context as usize }
     }
@@ -125,12 +124,12 @@ impl Streams {
         lanes.map(|source| (common(&source.cached, ids), source)).max_by_key(|(len, _)| *len)
     }
 
-    /// Gives every row slots for the position it writes next, `next(row)`, and some beyond; writes what is new of the table.
+    /// Gives every row slots for the position it writes next, `next(row)`, and some beyond; what is new goes to
+    /// `write(row, first position, slots)`.
     pub(super) fn reserve(
         &mut self,
-        gpu: &Gpu,
-        (batches, place): (&wgpu::Buffer, &BatchPlace),
         next: impl Fn(usize) -> usize,
+        mut write: impl FnMut(usize, usize, &[u32]),
     ) -> Result<()> {
         for row in 0..self.rows.len() {
             let (slots, next) = (&mut self.rows[row].slots, next(row));
@@ -143,16 +142,14 @@ impl Streams {
             if !self.pool.extend(slots, most) && !self.pool.extend(slots, next + 1 - had) {
                 return Err(self.full());
             }
-            place.write_slots(gpu, batches, row, had, &slots[had..]);
+            write(row, had, &slots[had..]);
         }
         Ok(())
     }
 
-    /// Writes the whole table.
-    pub(super) fn write(&self, gpu: &Gpu, (batches, place): (&wgpu::Buffer, &BatchPlace)) {
-        for (row, stream) in self.rows.iter().enumerate() {
-            place.write_slots(gpu, batches, row, 0, &stream.slots);
-        }
+    /// All slots of every row, from its first position on.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (usize, &[u32])> {
+        self.rows.iter().map(|stream| &stream.slots[..]).enumerate()
     }
 
     fn full(&self) -> Error {

@@ -23,7 +23,7 @@ impl Session {
             lane.text = lane.text.after(text, stops);
             lane.ids = text.to_vec();
             lane.ended = (text.len() < depth).then_some(Stop::End);
-            lane.mixer.restart(&self.gpu, &self.rows.rows[0].ids, text);
+            self.runner.mix(at).restart(&self.rows.rows[0].ids, text);
         }
         self.depth = depth as u32;
         Ok(())
@@ -78,14 +78,13 @@ impl Session {
         if !progress(PrefillProgress { done, total }) {
             return Err(Error::Aborted);
         }
-        for (set, wanted) in self.sets.iter_mut().zip(&wanted) {
+        for (at, (set, wanted)) in self.sets.iter_mut().zip(&wanted).enumerate() {
             let missing = set.streams.hold(wanted)?;
-            set.streams.write(&self.gpu, (&self.batches, &set.place));
+            set.streams.slots().for_each(|(row, slots)| self.runner.write_slots(at, row, 0, slots));
             done += missing.reused;
             reused += missing.reused;
             for batch in missing.tokens.chunks(self.chunk as usize) {
-                set.forward.submit_prefill(&self.gpu, batch);
-                let read = self.gpu.flush().await.map_err(Error::from);
+                let read = self.runner.prefill(at, batch).await;
                 done += batch.len();
                 let go_on = progress(PrefillProgress { done, total });
                 if let Err(error) = read.and(if go_on { Ok(()) } else { Err(Error::Aborted) }) {
@@ -95,7 +94,7 @@ impl Session {
                 }
             }
             done += missing.last.len();
-            set.place.write_decode(&self.gpu, &self.batches, &missing.last);
+            self.runner.write_decode(at, &missing.last);
             self.remote.count(|cost| cost.prefilled += missing.tokens.len() as u64);
         }
         self.remote.count(|cost| cost.reused += reused as u64);

@@ -1,4 +1,5 @@
-//! Guides, the mix and sampler settings, and the presets of the field: pure data, and the [`Mixer`] that runs it.
+//! Guides, the mix and sampler settings, and the presets of the field: pure data, and what runs it: a [`Mixer`] on the GPU, a
+//! `CpuMixer` on the CPU.
 //!
 //! One abstraction covers the field: each row of logits gets a weight of either sign, a row may say which tokens are allowed at
 //! all, scores, penalties and masks touch the weighted sum, and temperature and filters draw a token from it. The order of all
@@ -6,6 +7,8 @@
 
 #[cfg(any(test, feature = "grid"))]
 pub(crate) mod cases;
+#[cfg(feature = "cpu")]
+mod cpu_mixer;
 mod error;
 mod mixer;
 mod penalties;
@@ -16,6 +19,8 @@ mod telemetry;
 mod tokens;
 pub mod twin;
 
+#[cfg(feature = "cpu")]
+pub use cpu_mixer::{CpuMixer, CpuMixerPlan};
 pub use error::MixError;
 pub use mixer::{Mixer, MixerPlan};
 pub use penalties::Penalties;

@@ -115,6 +115,13 @@ impl<'a> Step<'a> {
 
     /// z of every id, [`MASKED`] where left out.
     pub fn mixed(&self, rows: &[&[f32]]) -> Vec<f32> {
+        let mut z = self.unedited(rows);
+        self.edit(&mut z);
+        z
+    }
+
+    /// z before scores, penalties and masks.
+    pub(super) fn unedited(&self, rows: &[&[f32]]) -> Vec<f32> {
         let kept = self.rule.filter.map(|filter| {
             let row = rows[filter.row];
             let possible = || row.iter().map(|l| logit(*l)).filter(|l| is_possible(*l));
@@ -134,9 +141,7 @@ impl<'a> Step<'a> {
             Kept { row, lowest, lowest_key, typical }
         });
         let terms: Vec<(&[f32], f32)> = self.rule.terms.iter().map(|term| rows[term.row]).zip(self.weights()).collect();
-        let mut z = mix::twin(rows[self.report[0]], &terms, self.rule.normalize, kept);
-        self.edit(&mut z);
-        z
+        mix::twin(rows[self.report[0]], &terms, self.rule.normalize, kept)
     }
 
     /// Scores, penalties, masks.
@@ -177,10 +182,12 @@ impl<'a> Step<'a> {
         let there = || z.iter().copied().filter(|z| *z != MASKED);
         let max = there().fold(MASKED, f32::max);
         let inv_t = self.sampling.inv_temperature();
-        let mean = select::mean_below(there(), max, inv_t);
+        // Looked at only where something goes by it.
+        let by_typicality = self.sampling.typical_p != 1.0;
+        let mean = if by_typicality { select::mean_below(there(), max, inv_t) } else { 0.0 };
         let typicality = move |z: f32| select::typical_key(z, max, inv_t, mean);
         let mut least_typical = 0;
-        if self.sampling.typical_p != 1.0 {
+        if by_typicality {
             least_typical = select::mass_key_by(there(), max, inv_t, self.sampling.typical_p, typicality);
         }
         let typical = || there().filter(|z| typicality(*z) >= least_typical);

@@ -9,7 +9,7 @@
 
 use super::adapters::{RowAdapters, Site};
 use super::batch::{BatchPlace, BatchToken};
-use super::kv::KvPool;
+use super::kv::KvCache;
 use super::weights::{GateUp, Layer, Projection, Weights};
 use crate::arch::{self, ModelSpec};
 use crate::gpu::{Binding, Dispatch, Gpu, GpuError, StepShape, Usage, record};
@@ -128,7 +128,7 @@ pub struct ForwardPlan<'a> {
     /// Rows, context, chunk, slots.
     pub sizes: Sizes,
     /// Keys and values: `sizes.slots` of them.
-    pub pool: &'a KvPool,
+    pub cache: &'a KvCache,
     /// The buffer of batches.
     pub batches: &'a wgpu::Buffer,
     /// Where in it this weight set's are.
@@ -371,7 +371,7 @@ impl Recorder<'_> {
         let layer_spec = &spec.layers[at];
         let heads = heads(spec, layer_spec, &self.plan.sizes);
         let variant = Variant::of(self.gpu);
-        let (k_cache, v_cache) = &self.plan.pool.layers[at];
+        let (k_cache, v_cache) = &self.plan.cache.layers[at];
         let turns =
             turns.iter().find(|(rope, _)| *rope == layer_spec.rope).map_or(self.gpu.nothing(), |(_, turns)| turns);
         let qk_gain = layer.qk_norm.as_ref();

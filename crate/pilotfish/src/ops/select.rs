@@ -67,8 +67,11 @@ pub fn select(gpu: &Gpu, mixing: &Mixing<'_>, selection: Selection) -> Result<[D
 /// tie with the k-th are kept too.
 pub fn count_key(values: impl Iterator<Item = f32>, k: u32) -> u32 {
     let mut keys: Vec<u32> = values.map(sort_key).collect();
-    keys.sort_unstable_by(|a, b| b.cmp(a));
-    keys.get(k.saturating_sub(1) as usize).copied().unwrap_or(0)
+    let place = k.saturating_sub(1) as usize;
+    if place >= keys.len() {
+        return 0;
+    }
+    *keys.select_nth_unstable_by(place, |a, b| b.cmp(a)).1
 }
 
 /// The largest key from which on the values hold at least the share `p` of exp((value - max) * `inv_t`).
@@ -79,18 +82,30 @@ pub fn mass_key(values: impl Iterator<Item = f32>, max: f32, inv_t: f32, p: f32)
 /// As [`mass_key`], the values in the order of `key`.
 pub fn mass_key_by(values: impl Iterator<Item = f32>, max: f32, inv_t: f32, p: f32, key: impl Fn(f32) -> u32) -> u32 {
     let units = |value: f32| u64::from((exp_below((value - max).max(-1e30) * inv_t) * 67_108_864.0 + 0.5) as u32);
-    let mut masses: Vec<(u32, u64)> = values.map(|value| (key(value), units(value))).collect();
-    masses.sort_unstable_by(|a, b| b.cmp(a));
+    // What has no unit reaches no share.
+    let counted = values.map(|value| (key(value), units(value))).filter(|(_, units)| *units > 0);
+    let mut masses: Vec<(u32, u64)> = counted.collect();
     let total: u64 = masses.iter().map(|(_, units)| units).sum();
     // As the shader: the two halves added in f32, truncated to whole units.
     let total = (total >> 13) as f32 * 8192.0 + (total & 0x1fff) as f32;
     let target = (p * total).max(1.0) as u64;
-    let mut sum = 0;
-    for (key, units) in masses {
-        sum += units;
-        if sum >= target {
-            return key;
+    let (mut rest, mut sum) = (&mut masses[..], 0);
+    // Few hold most of it: only these are put in order.
+    let mut at_once = 64;
+    while !rest.is_empty() {
+        if at_once < rest.len() {
+            rest.select_nth_unstable_by(at_once, |a, b| b.cmp(a));
         }
+        let (first, others) = rest.split_at_mut(at_once.min(rest.len()));
+        first.sort_unstable_by(|a, b| b.cmp(a));
+        for (key, units) in first.iter() {
+            sum += units;
+            if sum >= target {
+                return *key;
+            }
+        }
+        rest = others;
+        at_once *= 4;
     }
     0
 }

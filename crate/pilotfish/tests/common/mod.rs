@@ -1,11 +1,13 @@
-//! What the engine's tests share: a GPU, the fixtures, and waiting.
+//! What the engine's tests share: an engine, the fixtures, and waiting.
+//!
+//! The same tests run on the GPU and, with `PILOTFISH_TEST_BACKEND=cpu`, on the CPU in f32.
 
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use pilotfish::engine::{Engine, EngineOptions, Model, Models, Session, SessionOptions, Step};
+use pilotfish::engine::{Backend, Engine, EngineOptions, Host, Model, Models, Precision, Session, SessionOptions, Step};
 use pilotfish::gpu::GpuOptions;
 use pilotfish::ops::linear::MatvecShape;
 
@@ -15,15 +17,45 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// An engine on whatever GPU there is, with the default limits of WebGPU and no optional feature if `defaults_only`.
-pub(crate) fn engine_with(defaults_only: bool, matvec: MatvecShape) -> Engine {
+pub(crate) fn gpu_with(defaults_only: bool, matvec: MatvecShape) -> Engine {
     let gpu = GpuOptions { defaults_only, ..GpuOptions::default() };
-    let options = EngineOptions { gpu, matvec: Some(matvec), ..EngineOptions::default() };
-    wait(Engine::open(&options, &|| 0.0)).expect("a Vulkan driver (mesa-vulkan-drivers) is installed")
+    let options = EngineOptions { backend: Backend::Gpu, gpu, matvec: Some(matvec), ..EngineOptions::default() };
+    wait(Engine::open(&options, Host::new(|| 0.0))).expect("a Vulkan driver (mesa-vulkan-drivers) is installed")
 }
 
-/// An engine with everything the adapter offers.
+/// An engine on the CPU, with two threads.
+pub(crate) fn cpu_with(precision: Precision) -> Engine {
+    let (backend, precision) = (Backend::Cpu, Some(precision));
+    let options = EngineOptions { backend, precision, threads: Some(2), ..EngineOptions::default() };
+    wait(Engine::open(&options, Host::new(|| 0.0))).expect("threads start")
+}
+
+/// Whether the tests are to run on the CPU.
+pub(crate) fn on_cpu() -> bool {
+    match std::env::var("PILOTFISH_TEST_BACKEND").as_deref() {
+        Ok("cpu") => true,
+        Ok("gpu") | Err(_) => false,
+        Ok(other) => panic!("PILOTFISH_TEST_BACKEND is `{other}`, not `gpu` or `cpu`"),
+    }
+}
+
+/// The engine that is tested, with everything the adapter offers.
 pub(crate) fn engine() -> Engine {
-    engine_with(false, MatvecShape::Rows)
+    if on_cpu() { cpu_with(Precision::Exact) } else { gpu_with(false, MatvecShape::Rows) }
+}
+
+/// The engine that is tested in each way it can multiply and with each set of limits, with names for what differs.
+pub(crate) fn engines() -> Vec<(String, Engine)> {
+    if on_cpu() {
+        return vec![("CPU".into(), cpu_with(Precision::Exact))];
+    }
+    let variants = [(false, MatvecShape::Rows), (false, MatvecShape::Subgroup), (true, MatvecShape::Workgroup)];
+    let open = |(defaults_only, shape)| (format!("{shape}"), gpu_with(defaults_only, shape));
+    let possible = |(name, engine): &(String, Engine)| {
+        let subgroups = engine.gpu().is_some_and(|gpu| gpu.features().subgroups);
+        subgroups || *name != MatvecShape::Subgroup.to_string()
+    };
+    variants.map(open).into_iter().filter(possible).collect()
 }
 
 /// A file of `tests/fixtures/tiny`.

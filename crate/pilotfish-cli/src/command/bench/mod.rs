@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use pilotfish::engine::{EngineInfo, Guide, GuideKind, ModelInfo, Prompt, SessionInfo, SessionOptions};
+use pilotfish::engine::{Backend, EngineInfo, Guide, GuideKind, ModelInfo, Precision, Prompt, SessionInfo, SessionOptions};
 use pilotfish::guidance::Sampling;
 use serde::Serialize;
 
@@ -224,29 +224,45 @@ async fn case(host: &Host, loaded: &Loaded, options: &SessionOptions, prompt_tok
     })
 }
 
+/// What runs the model, and why.
+fn describe_engine(engine: &EngineInfo, page: &mut Page) {
+    if let Some(gpu) = &engine.gpu {
+        let features: Vec<&str> =
+            [(gpu.features.f16, "f16"), (gpu.features.subgroups, "subgroups"), (gpu.features.timestamps, "timestamps")]
+                .into_iter()
+                .filter_map(|(has, name)| has.then_some(name))
+                .collect();
+        page.line(format_args!(
+            "GPU      {} ({}, {}{}); features: {}",
+            gpu.name,
+            gpu.backend,
+            gpu.driver,
+            if gpu.software { ", software" } else { "" },
+            if features.is_empty() { "none".to_owned() } else { features.join(", ") },
+        ));
+    }
+    if let Some(shape) = engine.matvec {
+        match &engine.calibration {
+            Some(measured) => page.line(format_args!("matvec   {shape}, as measured: {}", json(measured))),
+            None => page.line(format_args!("matvec   {shape}, as told")),
+        }
+    }
+    if let Some(cpu) = &engine.cpu {
+        let precision = if cpu.precision == Precision::Exact { "f32" } else { "8 bits a block" };
+        page.line(format_args!("CPU      {} threads, {}; activations in {precision}", cpu.threads, cpu.instructions));
+    }
+    if let Some(processor) = engine.processor {
+        let why = engine.why.as_deref().map_or(String::new(), |why| format!(": {why}"));
+        page.line(format_args!("runs on  the {}{why}", if processor == Backend::Cpu { "CPU" } else { "GPU" }));
+    }
+}
+
 fn describe(report: &Report) -> Page {
-    let gpu = &report.engine.gpu;
-    let features: Vec<&str> =
-        [(gpu.features.f16, "f16"), (gpu.features.subgroups, "subgroups"), (gpu.features.timestamps, "timestamps")]
-            .into_iter()
-            .filter_map(|(has, name)| has.then_some(name))
-            .collect();
     let memory = |value: Option<u64>| value.map_or("unknown".to_owned(), bytes);
     let mut page = Page::default();
+    describe_engine(&report.engine, &mut page);
     page.line(format_args!(
-        "GPU      {} ({}, {}{}); features: {}",
-        gpu.name,
-        gpu.backend,
-        gpu.driver,
-        if gpu.software { ", on the CPU" } else { "" },
-        if features.is_empty() { "none".to_owned() } else { features.join(", ") },
-    ));
-    match &report.engine.calibration {
-        Some(measured) => page.line(format_args!("matvec   {}, as measured: {}", report.engine.matvec, json(measured))),
-        None => page.line(format_args!("matvec   {}, as told", report.engine.matvec)),
-    }
-    page.line(format_args!(
-        "model    {} ({}), {} on the GPU, loaded in {}",
+        "model    {} ({}), {} in memory, loaded in {}",
         report.model.name,
         report.model.architecture,
         bytes(report.model.weight_bytes),

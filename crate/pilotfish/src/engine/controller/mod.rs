@@ -180,8 +180,8 @@ impl Controller {
     async fn go_on_after(&self, session: &mut Session, texts: Vec<Vec<TokenId>>) -> Result<()> {
         session.settle();
         session.depth = texts.first().map_or(0, Vec::len) as u32;
-        for (lane, ids) in session.lanes.iter_mut().zip(texts) {
-            lane.mixer.restart(&session.gpu, &session.rows.rows[0].ids, &ids);
+        for (at, (lane, ids)) in session.lanes.iter_mut().zip(texts).enumerate() {
+            session.runner.mix(at).restart(&session.rows.rows[0].ids, &ids);
             lane.ids = ids;
         }
         session.sync(&mut |_| true).await?;
