@@ -21,7 +21,8 @@ impl Workers {
         Self::default()
     }
 
-    /// So many threads, the calling one among them; one for each core where it is not said.
+    /// So many threads, the calling one among them; one for each core where it is not said. In WebAssembly, those that the host has
+    /// started and that have joined the program's crew, however many they are.
     pub fn start(threads: Option<u32>) -> std::io::Result<Self> {
         #[cfg(not(target_arch = "wasm32"))]
         {
@@ -35,7 +36,7 @@ impl Workers {
         #[cfg(target_arch = "wasm32")]
         {
             let _ = threads;
-            Ok(Self::alone())
+            Ok(Self::crew(Crew::of_program()))
         }
     }
 
