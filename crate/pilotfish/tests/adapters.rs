@@ -47,7 +47,7 @@ fn expected(name: &str) -> Expected {
     serde_json::from_str(&text).expect("it is JSON of that form")
 }
 
-fn logits(engine: &Engine, model: &Model, used: &[RowAdapter<'_>], ids: &[u32]) -> Vec<Vec<f32>> {
+fn logits(engine: &Engine, model: &Rc<Model>, used: &[RowAdapter<'_>], ids: &[u32]) -> Vec<Vec<f32>> {
     let mut all = Vec::new();
     wait(each_logits(engine, model, used, ids, |_, logits| all.push(logits.to_vec()), |_, _| true)).expect("it scores");
     all
@@ -226,7 +226,7 @@ fn merged_weights_compute_what_the_adapter_does() {
         let used = RowAdapter { adapter: &adapter, share: 0.75, preference: &expected.preference };
         let bytes = std::fs::read(fixture(&expected.model)).expect("the fixture is in the repository");
         let merged = merge(&bytes, &model.spec, &used).expect("it merges");
-        let merged = wait(engine.load(&mut merged.as_slice(), |_| true)).expect("it is a model");
+        let merged = Rc::new(wait(engine.load(&mut merged.as_slice(), |_| true)).expect("it is a model"));
         let ids = &expected.cases[0].ids;
         let (plain, adapted) = (logits(&engine, &merged, &[], ids), logits(&engine, &model, &[used], ids));
         for (plain, adapted) in plain.iter().zip(&adapted) {

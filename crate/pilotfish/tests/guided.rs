@@ -25,7 +25,7 @@ fn greedy() -> Sampling {
 }
 
 /// The logits after `ids`.
-fn logits_after(engine: &Engine, model: &Model, ids: &[u32]) -> Vec<f32> {
+fn logits_after(engine: &Engine, model: &Rc<Model>, ids: &[u32]) -> Vec<f32> {
     let mut last = Vec::new();
     wait(each_logits(engine, model, &[], ids, |_, logits| last = logits.to_vec(), |_, _| true)).expect("it scores");
     last
@@ -54,7 +54,7 @@ fn the_mix_is_the_weighted_sum_of_the_rows() {
         let rows = prompts.map(|text| model.encode(&Prompt::Text(text)).expect("it encodes"));
         for (at, step) in steps.iter().enumerate() {
             let made = ids(&steps[..at]);
-            let after = |model: &Model, prompt: &[u32]| logits_after(&engine, model, &[prompt, &made].concat());
+            let after = |model: &Rc<Model>, prompt: &[u32]| logits_after(&engine, model, &[prompt, &made].concat());
             let [base, with, against] = rows.clone().map(|row| after(&model, &row));
             let model_row = after(&other, &rows[0]);
             let scale = if normalize { 1.0 + 1.5 - 1.5 - 0.5 } else { 1.0 };

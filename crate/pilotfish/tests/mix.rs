@@ -4,11 +4,14 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{engine, ids, load, run, wait};
+use std::rc::Rc;
+
+use common::{engine, gpu_with, ids, load, run, wait};
 use pilotfish::engine::{
     Engine, Guide, GuideKind, Model, Models, Prompt, Returns, Session, SessionOptions, Step, Stop, each_logits,
 };
 use pilotfish::guidance::{Penalties, Sampling, TokenRules};
+use pilotfish::ops::linear::MatvecShape;
 
 const BASE: &str = "tiny-llama-q4_1.gguf";
 const PROMPT: &str = "The sea was calm";
@@ -32,7 +35,7 @@ fn stop(steps: &[Step]) -> Option<Stop> {
 }
 
 /// The logits after `ids`.
-fn logits_after(engine: &Engine, model: &Model, ids: &[u32]) -> Vec<f32> {
+fn logits_after(engine: &Engine, model: &Rc<Model>, ids: &[u32]) -> Vec<f32> {
     let mut last = Vec::new();
     wait(each_logits(engine, model, &[], ids, |_, logits| last = logits.to_vec(), |_, _| true)).expect("it scores");
     last
@@ -305,7 +308,7 @@ fn what_is_reported_does_not_depend_on_the_temperature() {
 
 #[test]
 fn only_what_is_used_costs_dispatches() {
-    let engine = engine();
+    let engine = gpu_with(false, MatvecShape::Rows);
     let model = load(&engine, BASE);
     let count = |options: &SessionOptions| {
         let session = wait(Session::new(&engine, Models::only(&model), options, |_| true)).expect("it starts");

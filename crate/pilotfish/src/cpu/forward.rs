@@ -82,7 +82,8 @@ impl Forward {
         }
     }
 
-    /// Computes a batch: writes its keys and values to `cache` and gives `[tokens that want them, n_vocab]` logits, in their order.
+    /// Computes a batch: writes its keys and values to `cache` and gives `[tokens that want them, n_vocab]` logits, in their
+    /// order; of a classifier `[tokens, classes]` scores.
     pub fn run(
         &mut self,
         weights: &Weights,
@@ -310,7 +311,7 @@ impl Forward {
     /// The logits of the tokens that want them.
     fn give_logits(&mut self, weights: &Weights, tokens: &[Token<'_>]) {
         let spec = &weights.spec;
-        let (hidden, vocab) = (spec.hidden as usize, spec.n_vocab as usize);
+        let (hidden, vocab) = (spec.hidden as usize, weights.logits().rows());
         let mut wanted = 0;
         for (t, _) in tokens.iter().enumerate().filter(|(_, token)| token.logits) {
             self.x.copy_within(t * hidden..(t + 1) * hidden, wanted * hidden);
@@ -326,6 +327,9 @@ impl Forward {
         let y = &self.y;
         self.workers.pieces(&mut self.logits, vocab, |at, logits| {
             panel_row(y, wanted, 0, at / vocab, logits);
+            if let Some(bias) = &weights.output_bias {
+                logits.iter_mut().zip(bias).for_each(|(z, bias)| *z += bias);
+            }
             if let Some(cap) = spec.final_softcap {
                 for z in logits {
                     *z = cap * (*z / cap).tanh();

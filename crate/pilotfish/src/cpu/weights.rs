@@ -41,6 +41,8 @@ pub struct Weights {
     pub(super) embed: Panels,
     /// `None` where the embeddings serve as it.
     pub(super) output: Option<Panels>,
+    /// Of a classifier's scores.
+    pub(super) output_bias: Option<Vec<f32>>,
     pub(super) output_norm: Vec<f32>,
     pub(super) layers: Vec<Layer>,
     /// Radians a position for each pair of a head, by kind of rotation.
@@ -66,6 +68,7 @@ impl Weights {
         let mut reader = Reader { tensors: &spec.tensors, source, progress, state };
         let embed = reader.matrix(spec.model.token_embd).await?;
         let output = if spec.tied { None } else { Some(reader.matrix(spec.model.output).await?) };
+        let output_bias = reader.optional(spec.model.output_bias).await?;
         let output_norm = reader.vector(spec.model.output_norm).await?;
         let mut layers = Vec::new();
         for layer in &spec.layers {
@@ -78,7 +81,7 @@ impl Weights {
                 frequencies.push((layer.rope, layer.rope.inverse_frequencies(factors.as_deref())));
             }
         }
-        Ok(Self { spec: spec.clone(), embed, output, output_norm, layers, frequencies })
+        Ok(Self { spec: spec.clone(), embed, output, output_bias, output_norm, layers, frequencies })
     }
 
     /// The model's shape.
@@ -86,7 +89,7 @@ impl Weights {
         &self.spec
     }
 
-    /// The matrix that gives logits.
+    /// The matrix that gives logits, or a classifier's scores.
     pub(super) fn logits(&self) -> &Panels {
         self.output.as_ref().unwrap_or(&self.embed)
     }

@@ -50,7 +50,7 @@ pub(super) struct Adapted {
 /// Scores the prompt under each adapter that the case names and was given.
 pub(super) async fn score(
     host: &Host,
-    model: &Model,
+    model: &Rc<Model>,
     adapters: &[(String, Rc<Adapter>)],
     case: &GoldenCase,
 ) -> Result<Vec<Adapted>> {

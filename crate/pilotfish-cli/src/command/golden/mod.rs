@@ -170,7 +170,7 @@ async fn compare_case(host: &Host, model: &Rc<Model>, file: &Path, case: &Golden
 }
 
 /// The logits of the prompt and of the reference's greedy tokens in one pass.
-async fn score(host: &Host, model: &Model, case: &GoldenCase, compared: &mut Case) -> Result<()> {
+async fn score(host: &Host, model: &Rc<Model>, case: &GoldenCase, compared: &mut Case) -> Result<()> {
     let last = case.ids.len() - 1;
     let given = case.greedy.len().saturating_sub(1);
     let ids: Vec<TokenId> = case.ids.iter().chain(&case.greedy[..given]).copied().collect();
