@@ -25,8 +25,10 @@ export async function startThreads(count: number, start: ThreadStart, make: () =
 function startThread(start: ThreadStart, make: () => Worker): Promise<boolean> {
   return new Promise((resolve) => {
     let worker: Worker;
+    let failed: ((event: Event) => void) | undefined;
     const settle = (joined: boolean) => {
       clearTimeout(late);
+      if (failed) worker?.removeEventListener('error', failed);
       if (!joined) worker?.terminate();
       resolve(joined);
     };
@@ -34,7 +36,12 @@ function startThread(start: ThreadStart, make: () => Worker): Promise<boolean> {
     try {
       worker = make();
       worker.addEventListener('message', ({ data }: MessageEvent<boolean>) => settle(data), { once: true });
-      worker.addEventListener('error', () => settle(false), { once: true });
+      failed = (event: Event) => {
+        // Otherwise it would be this worker's error, too. One of a thread that has joined should be: its work may be half done.
+        event.preventDefault();
+        settle(false);
+      };
+      worker.addEventListener('error', failed, { once: true });
       worker.postMessage(start);
     } catch {
       // A policy may forbid workers of workers.
