@@ -15,7 +15,9 @@ use crate::model::{
 };
 use crate::ops::attend;
 use crate::tokenizer::TokenId;
-use crate::{Error, Result};
+#[cfg(feature = "cpu")]
+use crate::Error;
+use crate::Result;
 
 /// Steps worth having in flight on a GPU that is one.
 const AHEAD: u32 = 3;
