@@ -74,8 +74,8 @@ mod measured {
         let at_least = gpu.token_ms_at_least(weights.products_per_token());
         let on_cpu = LoadedWeights::Cpu(weights);
         if at_least.is_none_or(|ms| ms >= cpu_ms) || opened.spec.model.classes.is_some() {
-            let takes = at_least.map_or(String::new(), |ms| format!(" takes {ms:.0} ms a token at least and"));
-            let why = format!("{name} is software:{takes} the CPU {cpu_ms:.0} ms");
+            let bound = at_least.map_or(String::new(), |ms| format!(", a token takes it {ms:.0} ms at least"));
+            let why = format!("{name} is software{bound}; a token takes the CPU {cpu_ms:.0} ms");
             engine.choose(Processor::Cpu(Rc::clone(cpu)), Some(why));
             return Ok(opened.with(on_cpu));
         }
@@ -87,7 +87,7 @@ mod measured {
             model.weights = on_cpu;
             Processor::Cpu(Rc::clone(cpu))
         };
-        engine.choose(processor, Some(format!("a token takes {name} {gpu_ms:.0} ms and the CPU {cpu_ms:.0} ms")));
+        engine.choose(processor, Some(format!("a token takes {name} {gpu_ms:.0} ms, and the CPU {cpu_ms:.0} ms")));
         Ok(model)
     }
 
