@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+#[cfg(feature = "cpu")]
+use super::CpuInfo;
 use super::model::Model;
 #[cfg(feature = "cpu")]
 use super::pass::CpuPass;
@@ -9,8 +11,6 @@ use super::pass::{GpuPass, Pass};
 #[cfg(feature = "cpu")]
 use super::runner::CpuRunner;
 use super::runner::{GpuRunner, Runner, RunnerPlan};
-#[cfg(feature = "cpu")]
-use super::CpuInfo;
 use super::{Backend, EngineOptions, Host};
 use crate::Result;
 #[cfg(feature = "cpu")]

@@ -371,14 +371,8 @@ mod tests {
             },
             MixRule { filter: Some(RowFilter { row: 0, kind: FilterKind::TypicalP { p: 0.5 } }), ..rule(&[1.0]) },
         ];
-        let penalties = Penalties {
-            repetition: 1.3,
-            presence: 0.2,
-            frequency: 0.1,
-            no_repeat_ngram: 2,
-            last_n: 40,
-            prompt: true,
-        };
+        let penalties =
+            Penalties { repetition: 1.3, presence: 0.2, frequency: 0.1, no_repeat_ngram: 2, last_n: 40, prompt: true };
         let plain = Sampling::default();
         let samplings = [
             plain,
@@ -388,11 +382,8 @@ mod tests {
             Sampling { typical_p: 0.6, seed: 13, min_tokens: 3, ..plain },
             Sampling { penalties, ignore_eos: true, seed: 14, ..plain },
         ];
-        let said = TokenRules {
-            scores: [(3, 4.0), (8, -2.0)].into(),
-            banned: vec![5, 6],
-            allowed: Some((0..400).collect()),
-        };
+        let said =
+            TokenRules { scores: [(3, 4.0), (8, -2.0)].into(), banned: vec![5, 6], allowed: Some((0..400).collect()) };
         let mut compared = 0;
         for kind in [Kind::Random, Kind::Spread, Kind::Equal, Kind::Ties, Kind::Holes] {
             for rule in &rules {

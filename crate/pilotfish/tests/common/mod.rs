@@ -7,7 +7,9 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use pilotfish::engine::{Backend, Engine, EngineOptions, Host, Model, Models, Precision, Session, SessionOptions, Step};
+use pilotfish::engine::{
+    Backend, Engine, EngineOptions, Host, Model, Models, Precision, Session, SessionOptions, Step,
+};
 use pilotfish::gpu::GpuOptions;
 use pilotfish::ops::linear::MatvecShape;
 
