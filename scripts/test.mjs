@@ -41,7 +41,7 @@ const oneAtATime = ['--test-concurrency=1'];
 const stages = {
   format: 'cargo fmt, prettier',
   types: 'types of the scripts and tests',
-  rust: "clippy; engine and command line, on this machine's Vulkan",
+  rust: "clippy; engine and command line, on this machine's Vulkan and on its CPU",
   scripts: 'what these scripts are made of',
   package: 'the npm package, without a browser',
   studio: 'the page: its types, its logic, and itself with a simulated engine',
@@ -93,6 +93,13 @@ await run(async () => {
       args: ['clippy', '--workspace', '--exclude', 'pilotfish-bindgen', '--all-targets', '--', '-D', 'warnings'],
     },
     { name: 'rust', title: 'engine and CLI', program: 'cargo', args: ['test', '--no-fail-fast'], env },
+    {
+      name: 'rust',
+      title: 'engine and CLI on the CPU',
+      program: 'cargo',
+      args: ['test', '--package', 'pilotfish', '--package', 'pilotfish-cli', '--test', '*', '--no-fail-fast'],
+      env: { ...env, PILOTFISH_TEST_BACKEND: 'cpu' },
+    },
     { name: 'scripts', title: 'scripts', ...nodeTests('tests/scripts') },
   ];
   const total = await runStages(rust.filter(wanted));

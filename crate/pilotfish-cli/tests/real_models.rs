@@ -32,7 +32,7 @@ fn golden(name: &str, golden: &str, more: &[&str]) {
     let golden = golden.to_str().expect("the path is UTF-8");
     // Not the shape that the other tests fix: what a user gets.
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_pilotfish"))
-        .args(["golden", "--json", "--model", &model, "--golden", golden])
+        .args(["golden", "--json", "--model", &model, "--golden", golden, "--backend", &common::backend()])
         .args(more)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .output()
@@ -47,11 +47,17 @@ fn golden(name: &str, golden: &str, more: &[&str]) {
 
 #[test]
 fn smollm2_is_as_the_reference_under_adapters_and_guided_by_them_too() {
-    golden(SMOLLM2, "smollm2-135m-q4_1.json", &GUIDES);
+    golden(SMOLLM2, "smollm2-135m-q4_1.json", &[&GUIDES[..], &["--precise"]].concat());
 }
 
 #[test]
 fn gemma3_is_as_the_reference() {
+    golden(GEMMA3, "gemma3-270m-q4_k_m.json", &["--precise"]);
+}
+
+#[test]
+fn activations_of_8_bits_stay_near_the_reference() {
+    golden(SMOLLM2, "smollm2-135m-q4_1.json", &GUIDES);
     golden(GEMMA3, "gemma3-270m-q4_k_m.json", &[]);
 }
 

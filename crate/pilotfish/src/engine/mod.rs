@@ -177,6 +177,16 @@ pub struct CpuInfo {
     pub precision: Precision,
 }
 
+impl EngineInfo {
+    /// How exactly its models are computed, if that is known.
+    pub fn precision(&self) -> Option<Precision> {
+        match (self.processor?, &self.cpu) {
+            (Backend::Cpu, Some(cpu)) => Some(cpu.precision),
+            _ => Some(Precision::Exact),
+        }
+    }
+}
+
 impl Engine {
     /// Opens what `options` ask for. A GPU is measured, unless they say how it multiplies.
     pub async fn open(options: &EngineOptions, host: Host) -> Result<Self> {
