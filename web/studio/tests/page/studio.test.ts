@@ -141,8 +141,7 @@ describe('what computes', () => {
     await page.getByText('135 M').waitFor();
     await ask(page);
     await page.getByText('plays one. It is exact, and slow').waitFor();
-    await page.keyboard.press('Escape');
-    await page.getByText('Stopped', { exact: true }).waitFor();
+    await answered(page);
     await page.reload();
     expect(await choice.inputValue()).toBe('gpu');
   });
