@@ -7,7 +7,7 @@
 use crate::attend::Tile;
 use crate::inputs::{self, Block};
 use crate::panels::{PANEL, Panel};
-use crate::{attend, elements, kernel, multiply, softmax};
+use crate::{attend, elements, kernel, multiply, noise, softmax};
 
 /// An instruction set that this machine has. There is no other way to one than asking the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -161,6 +161,8 @@ versions! {
     fn axpy(a: f32, x: &[f32], y: &mut [f32]) = elements::body::axpy;
     /// See [`elements::dot`].
     fn dot(x: &[f32], y: &[f32]) -> f32 = elements::body::dot;
+    /// See [`noise::noise_bounds`].
+    fn noise_bounds(counter: [u32; 4], z: &[f32], inv_t: f32, out: &mut [f32]) = noise::body::noise_bounds;
     /// See [`softmax::range`].
     fn range(x: &[f32]) -> [f32; 3] = softmax::body::range;
     /// See [`softmax::exp_sums`].
