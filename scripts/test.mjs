@@ -4,7 +4,15 @@
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildPackage, buildPage, buildWasm, installPackages, prepareRust } from './lib/build.mjs';
+import {
+  buildPackage,
+  buildPage,
+  buildWasm,
+  gridBuild,
+  installPackages,
+  prepareRust,
+  wasmBuilds,
+} from './lib/build.mjs';
 import { fetchModel, manifest } from './lib/models.mjs';
 import { modelsDir, root } from './lib/paths.mjs';
 import { run, Stop } from './lib/say.mjs';
@@ -97,11 +105,11 @@ await run(async () => {
   const total = await runStages(rust.filter(wanted));
 
   if (['package', 'studio', 'browser'].some((name) => chosen.has(name))) {
-    await buildWasm({ folder: 'web/package/src/wasm' });
+    for (const build of wasmBuilds) await buildWasm(build);
     await buildPackage();
     await buildPage();
   }
-  if (chosen.has('browser')) await buildWasm({ folder: '.cache/wasm-grid', features: ['grid'] });
+  if (chosen.has('browser')) await buildWasm(gridBuild);
   /** @type {import('./lib/stages.mjs').Stage[]} */
   const web = [
     { name: 'package', title: 'package', ...nodeTests('web/package/test') },

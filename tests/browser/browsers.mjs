@@ -127,6 +127,32 @@ export function inEachBrowser(title, define) {
 }
 
 /**
+ * What the engine runs on in a test: how it is opened, in a page that is cross-origin isolated or not.
+ * @typedef {{ title: string, kind: 'gpu' | 'cpu', isolated: boolean, open: { backend: string, precision?: string, threads?: number } }} Processor
+ */
+
+/** @type {Processor[]} */
+const processors = [
+  { title: 'on the GPU', kind: 'gpu', isolated: true, open: { backend: 'gpu' } },
+  { title: 'on the CPU', kind: 'cpu', isolated: true, open: { backend: 'cpu', precision: 'exact', threads: 2 } },
+  { title: 'on the CPU of a page that is not isolated', kind: 'cpu', isolated: false, open: { backend: 'cpu' } },
+];
+
+/**
+ * Defines the same tests for each processor in each chosen browser. PILOTFISH_BACKENDS=cpu leaves the GPU out.
+ * @param {string} title
+ * @param {(name: 'chromium' | 'firefox', processor: Processor) => void} define
+ */
+export function onEachProcessor(title, define) {
+  const kinds = (process.env.PILOTFISH_BACKENDS ?? 'gpu,cpu').split(',');
+  inEachBrowser(title, (name) => {
+    for (const processor of processors.filter(({ kind }) => kinds.includes(kind))) {
+      describe(processor.title, { concurrency: 1 }, () => define(name, processor));
+    }
+  });
+}
+
+/**
  * Shows a page's errors; with PILOTFISH_VERBOSE, all that it logs.
  * @param {string} name
  * @param {{ on(event: any, listener: (message: any) => void): unknown }} page
@@ -149,4 +175,5 @@ export const testMounts = () => [
   { at: '/', folder: join(root, 'tests/browser/pages') },
 ];
 
-export const serveTests = () => serve({ port: 0, mounts: testMounts() });
+/** @param {{ isolated?: boolean }} [options] */
+export const serveTests = ({ isolated = true } = {}) => serve({ port: 0, mounts: testMounts(), isolated });

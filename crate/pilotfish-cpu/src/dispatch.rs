@@ -60,7 +60,7 @@ impl Isa {
             Set::AvxVnni => "avx-vnni",
             Set::Avx2 => "avx2",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Set::Simd128 if cfg!(target_feature = "relaxed-simd") => "relaxed-simd",
+            Set::Simd128 if cfg!(feature = "relaxed-simd") => "relaxed-simd",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Set::Simd128 => "simd128",
             Set::Portable => "portable",

@@ -14,6 +14,7 @@
 )]
 
 mod attend;
+mod crew;
 mod dispatch;
 mod elements;
 mod float;
@@ -26,6 +27,7 @@ mod softmax;
 mod workers;
 
 pub use attend::{Attention, Seen, attend};
+pub use crew::Crew;
 pub use dispatch::Isa;
 pub use elements::{Gate, add_normed, axpy, dot, gated, halves, rms_norm};
 pub use inputs::{Block, Inputs, Piece, Precision, Second};
