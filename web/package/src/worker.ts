@@ -17,9 +17,18 @@ const host = new Host(self as unknown as DedicatedWorkerGlobalScope, { cache: ne
 async function start(options: Params<'open'>): Promise<Started> {
   const { backend = 'auto', power = 'high' } = options;
   const webgpu = 'gpu' in navigator;
-  const adapter =
-    webgpu && backend !== 'cpu' ? await adapterFor(power === 'low' ? 'low-power' : 'high-performance') : null;
-  const choice = choose(backend, { webgpu, secure: isSecureContext, adapter: adapter?.info ?? null });
+  let adapter: GPUAdapter | null = null;
+  let refusal: string | undefined;
+  if (webgpu && backend !== 'cpu') {
+    try {
+      adapter = await adapterFor(power === 'low' ? 'low-power' : 'high-performance');
+    } catch (error) {
+      // Release builds of Firefox have `navigator.gpu` where they offer no WebGPU, too (Firefox 140).
+      refusal = error instanceof Error ? error.message : String(error);
+    }
+  }
+  const sight = { webgpu, secure: isSecureContext, adapter: adapter?.info ?? null, ...(refusal && { refusal }) };
+  const choice = choose(backend, sight);
   if (choice.module === 'cpu') return onCpu(options, choice, adapter);
   const gpu = await onGpu(options, adapter);
   if (backend === 'gpu') return gpu;

@@ -33,6 +33,7 @@ describe('the choice of a processor', () => {
       [{ webgpu: false, adapter: null }, /has no WebGPU/],
       [{ webgpu: false, secure: false, adapter: null }, /https/],
       [{ adapter: null }, /no graphics adapter/],
+      [{ adapter: null, refusal: 'not in release builds.' }, /says: not in release builds/],
     ])) {
       const choice = choose('auto', { ...sight, ...missing });
       assert.deepEqual([choice.module, choice.backend], ['cpu', 'cpu']);

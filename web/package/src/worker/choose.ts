@@ -11,6 +11,8 @@ export interface Sight {
   /** Some browsers show it only to secure contexts. */
   readonly secure: boolean;
   readonly adapter: AdapterSight | null;
+  /** What a browser says that shows WebGPU and refuses to give an adapter. */
+  readonly refusal?: string;
 }
 
 export interface AdapterSight {
@@ -43,7 +45,8 @@ export function choose(wanted: Backend, sight: Sight): Choice {
   return { module: 'gpu', backend: 'gpu', why: '' };
 }
 
-function missing({ webgpu, secure }: Sight): string {
+function missing({ webgpu, secure, refusal }: Sight): string {
+  if (refusal !== undefined) return `the browser shows WebGPU, and says: ${refusal.replace(/\.$/, '')}`;
   if (webgpu) return 'the browser has WebGPU, but found no graphics adapter for it';
   return secure ? 'this browser has no WebGPU' : 'WebGPU needs https or localhost';
 }
