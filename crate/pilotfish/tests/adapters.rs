@@ -81,9 +81,14 @@ const PROMPT: [u32; 5] = [40, 7, 99, 260, 3];
 
 #[test]
 fn a_row_under_an_adapter_gives_the_reference_logits() {
-    for (defaults_only, shape) in
-        [(false, MatvecShape::Rows), (false, MatvecShape::Subgroup), (true, MatvecShape::Workgroup)]
-    {
+    // The most that a distribution, and a candidate's log-probability, may be off.
+    let exact = (1e-4, 2e-2);
+    for (defaults_only, shape, (most, most_of_one)) in [
+        (false, MatvecShape::Rows, exact),
+        (false, MatvecShape::Packed, (5e-3, 2e-1)),
+        (false, MatvecShape::Subgroup, exact),
+        (true, MatvecShape::Workgroup, exact),
+    ] {
         let engine = engine_with(defaults_only, shape);
         if shape == MatvecShape::Subgroup && !engine.gpu().features().subgroups {
             continue;
@@ -99,7 +104,7 @@ fn a_row_under_an_adapter_gives_the_reference_logits() {
                 assert_eq!(found.len(), reference.len());
                 for (position, (found, reference)) in found.iter().zip(reference).enumerate() {
                     let kl = kl(reference, found);
-                    assert!(kl < 1e-4, "{name}, {shape}, scored at {position}: KL {kl}");
+                    assert!(kl < most, "{name}, {shape}, scored at {position}: KL {kl}");
                 }
                 // Decoding takes other kernels than scoring; the base's own row may carry the adapter.
                 let options = SessionOptions { adapters: vec![used.clone()], candidates: 64, ..options(ids, 1) };
@@ -107,7 +112,7 @@ fn a_row_under_an_adapter_gives_the_reference_logits() {
                 let last = log_softmax(&reference[ids.len() - 1]);
                 for candidate in &steps[0].candidates {
                     let off = (candidate.log_probs.base - last[candidate.id as usize]).abs();
-                    assert!(off < 2e-2, "{name}, {shape}, decoded: token {} is off by {off}", candidate.id);
+                    assert!(off < most_of_one, "{name}, {shape}, decoded: token {} is off by {off}", candidate.id);
                 }
             }
         }

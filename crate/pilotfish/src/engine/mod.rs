@@ -81,7 +81,7 @@ pub struct EngineOptions {
     pub threads: Option<u32>,
     /// The GPU.
     pub gpu: GpuOptions,
-    /// How matrices and vectors are multiplied; measured on the device where it is not said.
+    /// How matrices and vectors are multiplied, whatever the precision; measured on the device where it is not said.
     pub matvec: Option<MatvecShape>,
     /// How many rows sessions are expected to have: their kernels are compiled while a model's weights stream. That is worth it
     /// where the GPU compiles beside the caller, as browsers do; with 0 a session compiles what it needs.
@@ -142,9 +142,11 @@ impl Engine {
     /// milliseconds from any origin.
     pub async fn open(options: &EngineOptions, now: &dyn Fn() -> f64) -> Result<Self> {
         let gpu = Rc::new(Gpu::open(&options.gpu).await?);
-        let calibration = if options.matvec.is_some() { None } else { Some(calibrate(&gpu, now).await?) };
+        // GPUs that are one gain nothing by it.
+        let rounded = gpu.info().software && options.precision != Some(Precision::Exact);
+        let calibration = if options.matvec.is_some() { None } else { Some(calibrate(&gpu, rounded, now).await?) };
         let measured = calibration.as_ref().map(|measured| measured.shape);
-        let shape = options.matvec.or(measured).unwrap_or_else(|| MatvecShape::guess(&gpu));
+        let shape = options.matvec.or(measured).unwrap_or_else(|| MatvecShape::guess(&gpu, rounded));
         let expected_rows = options.expected_rows.min(MAX_ROWS as u32);
         Ok(Self { gpu, shape, expected_rows, calibration })
     }
