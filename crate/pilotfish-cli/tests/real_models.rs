@@ -22,9 +22,9 @@ fn model(name: &str) -> Option<String> {
     Some(path.to_str().expect("the path is UTF-8").to_owned())
 }
 
-/// The shipped guides: the reward models (`GenARM`) of the reference.
+/// The reward models (`GenARM`) that the reference was computed with.
 const GUIDES: [&str; 4] =
-    ["--adapter", "upbeat=models/guides/upbeat.gguf", "--adapter", "plain=models/guides/plain.gguf"];
+    ["--adapter", "upbeat=tests/golden/adapters/upbeat.gguf", "--adapter", "plain=tests/golden/adapters/plain.gguf"];
 
 /// Compares all of a golden file, or some of its cases.
 fn golden(name: &str, golden: &str, cases: &[&str], more: &[&str]) {

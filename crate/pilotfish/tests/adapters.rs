@@ -94,7 +94,7 @@ fn a_row_under_an_adapter_gives_the_reference_logits() {
                 assert_eq!(found.len(), reference.len());
                 for (position, (found, reference)) in found.iter().zip(reference).enumerate() {
                     let kl = kl(reference, found);
-                    assert!(kl < most, "{name}, {shape}, scored at {position}: KL {kl}");
+                    assert!(kl < most_kl, "{name}, {shape}, scored at {position}: KL {kl}");
                 }
                 // Decoding takes other kernels than scoring; the base's own row may carry the adapter.
                 let options = SessionOptions { adapters: vec![used.clone()], candidates: 64, ..options(ids, 1) };

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use common::{Variant, engines, fixture, gpu_with, ids, load, on_cpu, run, wait};
 use pilotfish::engine::{Prompt, SessionOptions, each_logits, highest, logsumexp};
 use pilotfish::guidance::Sampling;
+use pilotfish::ops::linear::MatvecShape;
 
 #[derive(serde::Deserialize)]
 struct Expected {
