@@ -23,6 +23,7 @@ pub(crate) struct Cli {
 
 /// Flags of every subcommand.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct Global {
     /// Print one JSON value on stdout.
     #[arg(long, global = true)]

@@ -222,7 +222,9 @@ impl CpuMixer {
         }
         if self.rule.normalize {
             let scale = 1.0 / weights.iter().sum::<f32>();
-            z.iter_mut().for_each(|z| *z *= scale);
+            for z in z.iter_mut() {
+                *z *= scale;
+            }
         }
     }
 
@@ -236,7 +238,9 @@ impl CpuMixer {
         if penalties.charge() || penalties.no_repeat_ngram != 0 {
             let past = prepare::window(&self.past, first, penalties.last_n);
             let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
-            past.iter().for_each(|id| *counts.entry(*id).or_default() += 1);
+            for id in past {
+                *counts.entry(*id).or_default() += 1;
+            }
             for (id, count) in counts.range(..self.vocab) {
                 let z = &mut z[*id as usize];
                 if *z != MASKED {

@@ -104,7 +104,7 @@ pub async fn calibrate(gpu: &Gpu, rounded: bool, now: &dyn Fn() -> f64) -> Resul
     }
     // Rounding must be worth it.
     let cost = |(shape, took): &(MatvecShape, f64)| if *shape == MatvecShape::Packed { 1.05 * took } else { *took };
-    if let Some((shape, _)) = best.timings.iter().min_by(|a, b| cost(*a).total_cmp(&cost(*b))) {
+    if let Some((shape, _)) = best.timings.iter().min_by(|a, b| cost(a).total_cmp(&cost(b))) {
         best.shape = *shape;
     }
     Ok(best)
