@@ -80,9 +80,10 @@ const PROMPT: [u32; 5] = [40, 7, 99, 260, 3];
 
 #[test]
 fn a_row_under_an_adapter_gives_the_reference_logits() {
-    for Variant { name: shape, engine, most_kl } in engines() {
-        // The most that a candidate's log-probability may be off.
-        let most_of_one = if most_kl > 1e-3 { 2e-1 } else { 2e-2 };
+    for Variant { name: shape, engine, exact } in engines() {
+        // The most that a distribution, and a candidate's log-probability, may be off. Activations of 8 bits move these small models
+        // of random weights, at the worst position, ten times as far as real ones on the average.
+        let (most, most_of_one) = if exact { (1e-4, 2e-2) } else { (3e-2, 5e-1) };
         for name in ["qkv", "all", "gemma", "parm"] {
             let expected = expected(name);
             let model = load(&engine, &expected.model);
@@ -94,7 +95,7 @@ fn a_row_under_an_adapter_gives_the_reference_logits() {
                 assert_eq!(found.len(), reference.len());
                 for (position, (found, reference)) in found.iter().zip(reference).enumerate() {
                     let kl = kl(reference, found);
-                    assert!(kl < most_kl, "{name}, {shape}, scored at {position}: KL {kl}");
+                    assert!(kl < most, "{name}, {shape}, scored at {position}: KL {kl}");
                 }
                 // Decoding takes other kernels than scoring; the base's own row may carry the adapter.
                 let options = SessionOptions { adapters: vec![used.clone()], candidates: 64, ..options(ids, 1) };

@@ -28,8 +28,9 @@ fn kl(expected: &[f32], found: &[f32]) -> f64 {
     expected.iter().zip(found).map(term).sum()
 }
 
-/// `most` is the largest KL from the reference at any position.
-fn check(engine: &pilotfish::engine::Engine, name: &str, most: f64) {
+/// `most` is the largest KL from the reference at any position, `apart` how far log-probabilities of decoding may be from those of
+/// scoring.
+fn check(engine: &pilotfish::engine::Engine, name: &str, most: f64, apart: f32) {
     let model = load(engine, name);
     let text = std::fs::read_to_string(fixture(name).with_extension("json"))
         .expect("the expected logits are in the repository");
@@ -58,12 +59,12 @@ fn check(engine: &pilotfish::engine::Engine, name: &str, most: f64) {
             // The mix runs over tokens; padded rows of the embedding are none.
             let logits = &scored[case.ids.len() - 1 + at][..model.vocab() as usize];
             let top = highest(logits, 2);
-            if top[0].1 - top[1].1 > 0.02 {
+            if top[0].1 - top[1].1 > 4.0 * apart {
                 assert_eq!(step.id, top[0].0, "{name}/{}: greedy token {at}", case.name);
             }
             let log_prob = (f64::from(logits[step.id as usize]) - logsumexp(logits)) as f32;
             assert!(
-                (log_prob - step.log_probs.base).abs() < 5e-3,
+                (log_prob - step.log_probs.base).abs() < apart,
                 "{name}: {log_prob} scored, {} decoded",
                 step.log_probs.base
             );
@@ -80,9 +81,12 @@ fn every_family_and_format_gives_the_reference_logits() {
         .collect();
     names.sort();
     assert!(names.len() >= 14, "{names:?}");
-    for Variant { engine, most_kl, .. } in engines() {
+    for Variant { engine, exact, .. } in engines() {
+        // Activations of 8 bits move these small models of random weights, at the worst position, ten times as far as real ones on the
+        // average; and what differs in its last bit between two kernels may be rounded to another level.
+        let (most, apart) = if exact { (1e-4, 5e-3) } else { (3e-2, 1e-1) };
         for name in &names {
-            check(&engine, name, most_kl);
+            check(&engine, name, most, apart);
         }
     }
 }
