@@ -229,7 +229,8 @@ inEachBrowser('the CPU backend', (name) => {
       `${name}, ${instructions}, ${threads} threads: ${found.perSecond.toFixed(1)} tok/s over ${found.made} tokens, ${(found.later / 2 ** 20).toFixed(0)} MiB`,
     );
     assert.equal(found.made, 1000);
-    assert.equal(found.later, found.before);
+    // The text's own tokens are kept, a few bytes each: a page of memory or two, and not a step's.
+    assert.ok(found.later - found.before <= 2 * 65_536, `${found.later - found.before} bytes more`);
   });
 
   it('comes by itself where the GPU is software, and says why', async (test) => {
