@@ -55,7 +55,7 @@ impl Sampler {
     pub fn open(path: &Path) -> Result<Self> {
         let mut file = File::open(path).map_err(|source| TrainError::File { path: path.to_owned(), source })?;
         let Opened { spec, tokenizer, chat, .. } = pollster::block_on(engine::open(&mut file))?;
-        let weights = pollster::block_on(Weights::load(&spec, &mut file, |_| true)).map_err(pilotfish::Error::from)?;
+        let weights = pollster::block_on(Weights::load(&spec, &mut file, |_| true))?;
         Ok(Self { tokenizer, chat, weights, forward: Forward::new(Workers::alone(), Precision::Fast) })
     }
 
@@ -80,7 +80,7 @@ impl Sampler {
             |(t, id): (usize, &TokenId)| Token { id: *id, position: t as u32, slots: &common, row: 0, logits: false };
         let read: Vec<Token<'_>> = ids[..shared].iter().enumerate().map(token).collect();
         if !read.is_empty() {
-            self.forward.run(&self.weights, &mut cache, None, &read).map_err(pilotfish::Error::from)?;
+            self.forward.run(&self.weights, &mut cache, None, &read)?;
         }
         let lane = |sample: usize| {
             let own = (shared + sample * most) as u32;
@@ -102,7 +102,7 @@ impl Sampler {
                 .iter()
                 .map(|(id, slots)| Token { id: *id, position: position as u32, slots, row: 0, logits: true })
                 .collect();
-            let logits = self.forward.run(&self.weights, &mut cache, None, &tokens).map_err(pilotfish::Error::from)?;
+            let logits = self.forward.run(&self.weights, &mut cache, None, &tokens)?;
             let vocabulary = logits.len() / writing.len();
             for (lane, logits) in writing.iter_mut().zip(logits.chunks_exact(vocabulary)) {
                 lane.last = draw(logits, options.temperature, lane.random.random());
