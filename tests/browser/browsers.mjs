@@ -164,13 +164,14 @@ function forward(name, page) {
   page.on('pageerror', (error) => console.log(`  [${name}] ${error}`));
 }
 
-/** The test pages, with the package, the grid's wasm, the fixtures, the cached models and the built page beside them. */
+/** The test pages, with the package, the grid's wasm, the fixtures, the cached models, the golden adapters and the built page beside them. */
 export const testMounts = () => [
   { at: '/package/', folder: join(root, 'web/package/dist') },
   { at: '/grid/', folder: join(root, '.cache/wasm-grid') },
   { at: '/fixtures/', folder: join(root, 'tests/fixtures') },
   { at: '/models/', folder: process.env.PILOTFISH_MODELS ?? modelsDir },
   { at: '/models/guides/', folder: join(root, 'models/guides') },
+  { at: '/golden/', folder: join(root, 'tests/golden') },
   { at: '/studio/', folder: join(root, 'web/studio/dist') },
   { at: '/', folder: join(root, 'tests/browser/pages') },
 ];

@@ -23,6 +23,7 @@ pub(crate) struct Cli {
 
 /// Flags of every subcommand.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct Global {
     /// Print one JSON value on stdout.
     #[arg(long, global = true)]
@@ -64,6 +65,8 @@ pub(crate) enum Matvec {
     Subgroup,
     /// An invocation per row, no barrier: software adapters.
     Rows,
+    /// The same over activations of 8 bits.
+    Packed,
 }
 
 impl Global {
@@ -82,6 +85,7 @@ impl Global {
                 Matvec::Workgroup => MatvecShape::Workgroup,
                 Matvec::Subgroup => MatvecShape::Subgroup,
                 Matvec::Rows => MatvecShape::Rows,
+                Matvec::Packed => MatvecShape::Packed,
             }),
             ..EngineOptions::default()
         }

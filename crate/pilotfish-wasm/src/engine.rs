@@ -27,7 +27,7 @@ impl Engine {
     pub async fn open(options: String, pause: js_sys::Function) -> Result<Engine, JsValue> {
         let options: engine::EngineOptions =
             serde_json::from_str(&options).map_err(|error| bad_argument("engine options", &error))?;
-        let host = engine::Host::new(|| now()).with_pause(move || {
+        let host = engine::Host::new(now).with_pause(move || {
             let paused = pause.call0(&JsValue::NULL).map(|promise| js_sys::Promise::resolve(&promise));
             Box::pin(async move {
                 // A pause that fails is none, and the next one may be.

@@ -1,7 +1,10 @@
 /** The public shapes. Log-probabilities are natural; entropy and KL are in nats; sizes are bytes. */
 
-/** How matrix-vector products are shaped; `auto` measures on the device. */
-export type Matvec = 'auto' | 'workgroup' | 'subgroup' | 'rows';
+/**
+ * How matrix-vector products are shaped; `auto` measures on the device. `rows` and `packed` are for adapters that run on the CPU;
+ * `packed` rounds activations to 8 bits (mean KL 1e-3), all others compute in f32.
+ */
+export type Matvec = 'auto' | 'workgroup' | 'subgroup' | 'rows' | 'packed';
 
 /**
  * What runs the steps. `auto` takes the GPU; where there is none, the CPU; and where the GPU is software that plays one, whichever

@@ -3,6 +3,7 @@
 mod bench;
 mod convert_adapter;
 mod detokenize;
+mod eval;
 mod generate;
 mod golden;
 mod inspect;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     /// Train a guide from preference pairs.
     #[command(subcommand)]
     Train(Box<train::TrainCommand>),
+    /// Measure whether guides steer, and what that costs.
+    Eval(eval::EvalArgs),
     /// Measure speed and memory.
     Bench(bench::BenchArgs),
     /// Compare a model with reference numbers.
@@ -62,8 +65,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Generate(args) => generate::run(args, global).await?,
         Command::ConvertAdapter(args) => convert_adapter::run(args, global).await?,
         Command::Merge(args) => merge::run(args, global).await?,
-        Command::Pairs(args) => pairs::run(args, global).await?,
+        Command::Pairs(args) => pairs::run(args, global)?,
         Command::Train(command) => train::run(command, global)?,
+        Command::Eval(args) => eval::run(args, global).await?,
         Command::Bench(args) => bench::run(args, global).await?,
         Command::Golden(args) => return golden::run(args, global).await,
     }

@@ -1,5 +1,5 @@
-//! WebAssembly's 128-bit registers: four rows in one. With `relaxed-simd`, four products a lane and instruction where the
-//! levels have seven bits or less; otherwise products of 16 bits, which are added up as long as they fit.
+//! WebAssembly's 128-bit registers: four rows in one. With `relaxed-simd`, four products a lane and instruction, two instructions
+//! for levels of eight bits; otherwise products of 16 bits, which are added up as long as they fit.
 
 use std::arch::wasm32::*;
 
@@ -38,6 +38,28 @@ fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
             }
         }
         return sums;
+    }
+    #[cfg(target_feature = "relaxed-simd")]
+    if BITS == 8 {
+        // The second factor must have seven bits (127 * 127 * 2 fits 16), so the eighth goes by itself, to be multiplied by 128.
+        let mut sums = [[i32x4_splat(0); 2]; T];
+        for t in 0..T {
+            sums[t][0] = i32x4_splat(start[t]);
+        }
+        for g in FIRST..FIRST + N {
+            let w = levels::<BITS>(block, g, lanes);
+            let (low, top) = (and(w, 127), u8x16_shr(w, 7));
+            for t in 0..T {
+                let x = i32x4_splat(x[t].words[g]);
+                sums[t][0] = i32x4_relaxed_dot_i8x16_i7x16_add(x, low, sums[t][0]);
+                sums[t][1] = i32x4_relaxed_dot_i8x16_i7x16_add(x, top, sums[t][1]);
+            }
+        }
+        let mut all = [i32x4_splat(0); T];
+        for t in 0..T {
+            all[t] = i32x4_add(sums[t][0], i32x4_shl(sums[t][1], 7));
+        }
+        return all;
     }
     // Groups whose products fit 16 bits together: 15 * 127 * 8, 31 * 127 * 8, 63 * 127 * 4, 128 * 127 * 2 in signed levels.
     let together = match BITS {

@@ -21,7 +21,7 @@ pub(super) async fn load(
         #[cfg(feature = "cpu")]
         Some(Processor::Cpu(_)) => {
             let weights = crate::cpu::Weights::load(&opened.spec, source, progress).await?;
-            Ok(opened.with(LoadedWeights::Cpu(weights)))
+            Ok(opened.with(LoadedWeights::Cpu(Box::new(weights))))
         }
         #[cfg(feature = "cpu")]
         None => measured::load(engine, opened, source, progress).await,
@@ -73,7 +73,7 @@ mod measured {
         let cpu_ms = cpu.token_ms(&weights, host)?;
         let name = if gpu.gpu.info().name.is_empty() { "the GPU" } else { &gpu.gpu.info().name };
         let at_least = gpu.token_ms_at_least(weights.products_per_token());
-        let on_cpu = LoadedWeights::Cpu(weights);
+        let on_cpu = LoadedWeights::Cpu(Box::new(weights));
         // A classifier makes no tokens: it is timed by what it multiplies alone.
         let known = at_least.filter(|ms| *ms >= cpu_ms || opened.spec.model.classes.is_some());
         if let Some(ms) = known {

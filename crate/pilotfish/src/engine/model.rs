@@ -23,7 +23,7 @@ pub enum LoadedWeights {
     Gpu(Weights),
     /// In the CPU's.
     #[cfg(feature = "cpu")]
-    Cpu(crate::cpu::Weights),
+    Cpu(Box<crate::cpu::Weights>),
 }
 
 impl LoadedWeights {

@@ -46,16 +46,33 @@ pub(crate) fn engine() -> Engine {
     if on_cpu() { cpu_with(Precision::Exact) } else { gpu_with(false, MatvecShape::Rows) }
 }
 
-/// The engine that is tested in each way it can multiply and with each set of limits, with names for what differs.
-pub(crate) fn engines() -> Vec<(String, Engine)> {
+/// A way of computing.
+pub(crate) struct Variant {
+    pub(crate) name: String,
+    pub(crate) engine: Engine,
+    /// It computes in f32.
+    pub(crate) exact: bool,
+}
+
+/// The engine that is tested in each way it can multiply and with each set of limits.
+pub(crate) fn engines() -> Vec<Variant> {
     if on_cpu() {
-        return vec![("CPU".into(), cpu_with(Precision::Exact))];
+        return vec![Variant { name: "CPU".into(), engine: cpu_with(Precision::Exact), exact: true }];
     }
-    let variants = [(false, MatvecShape::Rows), (false, MatvecShape::Subgroup), (true, MatvecShape::Workgroup)];
-    let open = |(defaults_only, shape)| (format!("{shape}"), gpu_with(defaults_only, shape));
-    let possible = |(name, engine): &(String, Engine)| {
-        let subgroups = engine.gpu().is_some_and(|gpu| gpu.features().subgroups);
-        subgroups || *name != MatvecShape::Subgroup.to_string()
+    let variants = [
+        (false, MatvecShape::Rows),
+        (false, MatvecShape::Packed),
+        (false, MatvecShape::Subgroup),
+        (true, MatvecShape::Workgroup),
+    ];
+    let open = |(defaults_only, shape): (bool, MatvecShape)| Variant {
+        name: shape.to_string(),
+        engine: gpu_with(defaults_only, shape),
+        exact: shape != MatvecShape::Packed,
+    };
+    let possible = |variant: &Variant| {
+        let subgroups = variant.engine.gpu().is_some_and(|gpu| gpu.features().subgroups);
+        subgroups || variant.name != MatvecShape::Subgroup.to_string()
     };
     variants.map(open).into_iter().filter(possible).collect()
 }

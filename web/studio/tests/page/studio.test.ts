@@ -29,7 +29,14 @@ describe('an answer', () => {
     for (const key of ['ArrowRight', 'ArrowRight', 'ArrowDown', 'ArrowUp', 'Enter']) await page.keyboard.press(key);
     const candidates = page.getByRole('table');
     await candidates.waitFor();
-    expect(await candidates.locator('thead th').allTextContents()).toEqual(['token', 'base', 'upbeat', 'plain', 'mix']);
+    expect(await candidates.locator('thead th').allTextContents()).toEqual([
+      'token',
+      'base',
+      'upbeat',
+      'plain',
+      'personal',
+      'mix',
+    ]);
     expect(await candidates.locator('tr.chosen').count()).toBe(1);
 
     const before = await page.locator('.walk .hint').textContent();

@@ -105,11 +105,11 @@ impl CpuRunner {
     pub(in super::super) fn new(
         processor: &Rc<CpuProcessor>,
         plan: &RunnerPlan<'_>,
-        caches: Option<Vec<Rc<RefCell<Cache>>>>,
+        caches: Option<&[Rc<RefCell<Cache>>]>,
     ) -> Result<Self> {
         let mut sets = Vec::new();
         for (at, set) in plan.sets.iter().enumerate() {
-            let cache = match &caches {
+            let cache = match caches {
                 Some(caches) => Rc::clone(&caches[at]),
                 None => Rc::new(RefCell::new(Cache::new(&set.model.spec, set.sizes.slots))),
             };
@@ -178,8 +178,8 @@ impl CpuRunner {
 
 impl Runner for CpuRunner {
     fn fork(&self, plan: &RunnerPlan<'_>) -> Result<Box<dyn Runner>> {
-        let caches = self.sets.iter().map(|set| Rc::clone(&set.table.cache)).collect();
-        Ok(Box::new(Self::new(&self.processor, plan, Some(caches))?))
+        let caches: Vec<_> = self.sets.iter().map(|set| Rc::clone(&set.table.cache)).collect();
+        Ok(Box::new(Self::new(&self.processor, plan, Some(&caches))?))
     }
 
     fn ready(&mut self) -> Running<'_, ()> {

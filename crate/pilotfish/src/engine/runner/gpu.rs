@@ -73,7 +73,7 @@ impl GpuRunner {
     pub(in super::super) fn new(
         processor: &Rc<GpuProcessor>,
         plan: &RunnerPlan<'_>,
-        caches: Option<Vec<Rc<KvCache>>>,
+        caches: Option<&[Rc<KvCache>]>,
     ) -> Result<Self> {
         let gpu = &processor.gpu;
         let scope = gpu.scope();
@@ -88,7 +88,7 @@ impl GpuRunner {
         let mut sets = Vec::new();
         for (at, (set, place)) in plan.sets.iter().zip(&places).enumerate() {
             let SetPlan { model, adapters, sizes, first_row } = set;
-            let cache = match &caches {
+            let cache = match caches {
                 Some(caches) => Rc::clone(&caches[at]),
                 None => Rc::new(KvCache::new(gpu, &model.spec, sizes.slots)?),
             };
@@ -160,8 +160,8 @@ impl GpuRunner {
 
 impl Runner for GpuRunner {
     fn fork(&self, plan: &RunnerPlan<'_>) -> Result<Box<dyn Runner>> {
-        let caches = self.sets.iter().map(|set| Rc::clone(&set.cache)).collect();
-        Ok(Box::new(Self::new(&self.processor, plan, Some(caches))?))
+        let caches: Vec<_> = self.sets.iter().map(|set| Rc::clone(&set.cache)).collect();
+        Ok(Box::new(Self::new(&self.processor, plan, Some(&caches))?))
     }
 
     fn ready(&mut self) -> Running<'_, ()> {
