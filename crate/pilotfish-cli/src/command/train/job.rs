@@ -49,6 +49,9 @@ pub(super) struct Job {
     pub(super) threads: Option<usize>,
 }
 
+/// Pairs to learn from, pairs to judge by, and a report of each dimension.
+type ReadPairs = (Vec<Pair>, Vec<Pair>, Vec<(String, PairReport)>);
+
 /// What a run read and gave.
 pub(super) struct Done {
     name: String,
@@ -108,8 +111,7 @@ impl Job {
         Ok(Done { name, reports, outcome, files, steps: options.steps })
     }
 
-    #[expect(clippy::type_complexity, reason = "three lists that are taken apart at once")]
-    fn read_pairs(&self, base: &Base) -> Result<(Vec<Pair>, Vec<Pair>, Vec<(String, PairReport)>)> {
+    fn read_pairs(&self, base: &Base) -> Result<ReadPairs> {
         let (mut train, mut held_out, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for (dimension, (name, path)) in self.pairs.iter().enumerate() {
             let mut report = PairReport::default();
