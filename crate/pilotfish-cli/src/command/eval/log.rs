@@ -92,23 +92,25 @@ impl Log {
 
     /// Keeps a text.
     pub(super) fn keep(&mut self, text: Text) -> Result<()> {
-        self.write(&Line::Text(text.clone()))?;
-        self.texts.insert(text.key.clone(), text);
-        Ok(())
+        self.write(Line::Text(text))
     }
 
     /// Keeps a time.
     pub(super) fn keep_speed(&mut self, speed: Speed) -> Result<()> {
-        self.write(&Line::Speed(speed.clone()))?;
-        self.speeds.insert(speed.key, speed.seconds_per_128_tokens);
-        Ok(())
+        self.write(Line::Speed(speed))
     }
 
-    fn write(&mut self, line: &Line) -> Result<()> {
+    /// What counts from now on is what the file says: a number read again may differ in its last bit.
+    fn write(&mut self, line: Line) -> Result<()> {
         let failed = |source| CliError::Write { path: self.path.clone(), source };
-        let line = serde_json::to_string(line).map_err(|error| failed(error.into()))?;
-        // At once: a half line is what is forgotten above.
-        self.file.write_all(format!("{line}\n").as_bytes()).map_err(failed)
+        let text = serde_json::to_string(&line).map_err(|error| failed(error.into()))?;
+        // At once: half a line is what is forgotten above.
+        self.file.write_all(format!("{text}\n").as_bytes()).map_err(failed)?;
+        match serde_json::from_str(&text).unwrap_or(line) {
+            Line::Text(text) => drop(self.texts.insert(text.key.clone(), text)),
+            Line::Speed(speed) => drop(self.speeds.insert(speed.key, speed.seconds_per_128_tokens)),
+        }
+        Ok(())
     }
 }
 

@@ -192,7 +192,7 @@ impl Report {
         let rows: Vec<&Figures> =
             table.rows.iter().zip(&self.rows).filter(|(row, _)| wanted(row)).map(|(_, figures)| figures).collect();
         let timed = rows.iter().any(|row| row.seconds_per_128_tokens.is_some());
-        let judges: Vec<&String> = guide.judges.iter().filter(|name| *name != "distinct-2").collect();
+        let judges: Vec<&String> = guide.judges.iter().filter(|name| *name != "distinct-in-text").collect();
         let mut heads = vec![
             "".to_owned(),
             "texts".into(),
@@ -201,7 +201,7 @@ impl Report {
             "over the sharpened base".into(),
         ];
         heads.extend(judges.iter().flat_map(|name| [(*name).clone(), "gain".into()]));
-        heads.extend(["distinct-2", "perplexity", "KL / token", "tokens"].map(str::to_owned));
+        heads.extend(["distinct-2", "in a text", "perplexity", "KL / token", "tokens"].map(str::to_owned));
         heads.extend(timed.then(|| "s / 128 tokens".to_owned()));
         let mut page = line(&heads);
         page += &line(
@@ -223,6 +223,7 @@ impl Report {
             cells.extend(judges.iter().flat_map(|name| [plain(of(name), 3), gain(row.over_base.get(*name))]));
             cells.extend([
                 plain(of("distinct-2"), 2),
+                plain(of("distinct-in-text"), 2),
                 plain(of("perplexity"), 1),
                 plain(of("kl"), 2),
                 plain(of("tokens"), 1),
@@ -365,6 +366,7 @@ fn shown(Estimate { value, low, high }: Estimate) -> String {
 }
 
 fn line(cells: &[String]) -> String {
+    let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
     format!("| {} |\n", cells.join(" | "))
 }
 
@@ -384,7 +386,8 @@ const HOW: &str = "\
   agree count twice. `sharp/α` is therefore the base alone at the temperature 1/(1+α), and what a guide of the sum rule gains over that is its own.
 - The rule is what the guide's pairs were chosen by, so that it tells whether training worked; the judges are others. A measure with a minus \
   has its sign changed, so that more is better everywhere.
-- distinct-2: different pairs of neighbouring words by all of a text. perplexity: of all texts' tokens under the base with the same prompt. \
+- distinct-2: different pairs of neighbouring words by all, over all texts of the row (so that more texts have fewer), and in a text, \
+  the mean. perplexity: of all texts' tokens under the base with the same prompt. \
   KL / token: in nats, of the distribution that tokens are drawn from, from the base's; of the whole distributions at temperature 1, \
   estimated by the drawn tokens at another.
 - Forty tokens are a few sentences, the last one cut off; a model of this size writes much that makes no sense with or without a guide.
