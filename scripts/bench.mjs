@@ -1,18 +1,18 @@
-// npm run bench [-- --model NAME --prompt N --gen N --runs N --browser NAME --json]: speed and memory of the built package in
-// a browser. Guided and unguided sessions take turns step by step, because a machine's own speed drifts; medians are printed.
+// npm run bench [-- --model NAME --prompt N --gen N --runs N --browser NAME --backend NAME --json]: speed and memory of the built
+// package in a browser; with --peers, its CPU backend beside other engines. Guided and unguided sessions take turns step by step, because a machine's own speed drifts; medians are printed.
 // Where Linux tells them, CPU seconds of the browser stand beside the clock's: other work disturbs them less.
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { brotliSize, buildPackage, buildWasm, installPackages, prepareRust } from './lib/build.mjs';
+import { brotliSize, buildPackage, buildWasm, installPackages, prepareRust, wasmBuilds } from './lib/build.mjs';
 import { fetchModel, guides, manifest } from './lib/models.mjs';
 import { root } from './lib/paths.mjs';
 import { bold, dim, megabytes, run, Stop, step } from './lib/say.mjs';
 
 const usage =
-  'npm run bench [-- --model NAME] [--prompt TOKENS] [--gen TOKENS] [--runs N] [--browser chromium|firefox] [--json]';
+  'npm run bench [-- --model NAME] [--prompt TOKENS] [--gen TOKENS] [--runs N] [--browser chromium|firefox] [--backend gpu|cpu] [--json]\nnpm run bench -- --peers [--model NAME] [--prompt TOKENS] [--gen TOKENS] [--runs N]';
 
 /** @param {string | undefined} text @param {string} name */
 function count(text, name) {
@@ -71,9 +71,9 @@ function nameOf({ contexts, adapters }) {
 
 /**
  * Opens the engine and loads the model and adapters, in the page.
- * @param {{ url: string, adapterUrls: string[], promptTokens: number }} options
+ * @param {{ url: string, adapterUrls: string[], promptTokens: number, backend: string }} options
  */
-async function prepare({ url, adapterUrls, promptTokens }) {
+async function prepare({ url, adapterUrls, promptTokens, backend }) {
   const here = /** @type {any} */ (globalThis);
   /** @template T @param {() => Promise<T>} work */
   const timed = async (work) => {
@@ -82,7 +82,7 @@ async function prepare({ url, adapterUrls, promptTokens }) {
     return { value, seconds: (performance.now() - began) / 1000 };
   };
   /** @type {{ value: any, seconds: number }} */
-  const { value: pf, seconds: open } = await timed(() => here.pilotfish.Pilotfish.open());
+  const { value: pf, seconds: open } = await timed(() => here.pilotfish.Pilotfish.open({ backend }));
   const heapBefore = (await pf.memory()).wasm;
   /** @type {{ value: any, seconds: number }} */
   const { value: model, seconds: load } = await timed(() => pf.load(url, { cache: false }));
@@ -131,16 +131,16 @@ async function endAll() {
 
 /**
  * @param {import('../tests/browser/browsers.mjs').Page} page
- * @param {{ url: string, adapterUrls: string[], promptTokens: number, gen: number, runs: number, guideSets: Guides[] }} options
+ * @param {{ url: string, adapterUrls: string[], promptTokens: number, gen: number, runs: number, backend: string, guideSets: Guides[] }} options
  */
-async function measure(page, { url, adapterUrls, promptTokens, gen, runs, guideSets }) {
+async function measure(page, { url, adapterUrls, promptTokens, gen, runs, backend, guideSets }) {
   /** @template A, R @param {(argument: A) => Promise<R>} work @param {A} argument */
   const counted = async (work, argument) => {
     const before = browserCpu();
     const value = await page.evaluate(work, argument);
     return { ...value, cpu: browserCpu() - before };
   };
-  const loaded = await counted(prepare, { url, adapterUrls, promptTokens });
+  const loaded = await counted(prepare, { url, adapterUrls, promptTokens, backend });
   const all = [];
   for (let run = 0; run < runs; run += 1) {
     const sessions = [];
@@ -171,9 +171,16 @@ await run(async () => {
       gen: { type: 'string', default: '16' },
       runs: { type: 'string', default: '3' },
       browser: { type: 'string', default: 'chromium' },
+      backend: { type: 'string', default: 'gpu' },
+      peers: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
     },
   });
+  if (values.peers) {
+    await peers(values);
+    return;
+  }
+  if (values.backend !== 'gpu' && values.backend !== 'cpu') throw new Stop(`no backend ${values.backend}`, usage);
   const model = manifest().find((candidate) => candidate.name === values.model);
   if (model === undefined) throw new Stop(`there is no model ${values.model}`, 'npm run models -- --list shows them.');
   if (values.browser !== 'chromium' && values.browser !== 'firefox')
@@ -187,6 +194,7 @@ await run(async () => {
     promptTokens: count(values.prompt, 'prompt'),
     gen: count(values.gen, 'gen'),
     runs: count(values.runs, 'runs'),
+    backend: values.backend,
     adapterUrls,
     guideSets: [
       { contexts: 0, adapters: 0 },
@@ -195,13 +203,8 @@ await run(async () => {
       ...(adapterUrls.length > 0 ? [1, 3].map((adapters) => ({ contexts: 0, adapters })) : []),
     ],
   };
-  await installPackages();
-  await prepareRust();
-  await buildWasm({ folder: 'web/package/src/wasm' });
-  await buildPackage();
-  await fetchModel(model);
-  const { browsers, installBrowsers, serveTests } = await import('../tests/browser/browsers.mjs');
-  await installBrowsers();
+  await buildAndFetch([model]);
+  const { browsers, serveTests } = await import('../tests/browser/browsers.mjs');
 
   const line = step(`measuring in ${values.browser}`);
   const load = loadavg()[0] ?? Number.NaN;
@@ -217,6 +220,33 @@ await run(async () => {
     await server.close();
   }
 });
+
+/** @param {ReturnType<typeof manifest>} models */
+async function buildAndFetch(models) {
+  await installPackages();
+  await prepareRust();
+  for (const build of wasmBuilds) await buildWasm(build);
+  await buildPackage();
+  for (const model of models) await fetchModel(model);
+  const { installBrowsers } = await import('../tests/browser/browsers.mjs');
+  await installBrowsers();
+}
+
+/** The CPU backend beside other engines. @param {{ model: string, prompt: string, gen: string, runs: string }} values */
+async function peers({ model, prompt, gen, runs }) {
+  const given = process.argv.some((argument) => argument.startsWith('--model'));
+  const models = manifest().filter(({ name }) => !given || name === model);
+  if (models.length === 0) throw new Stop(`there is no model ${model}`, 'npm run models -- --list shows them.');
+  await buildAndFetch(models);
+  const { comparePeers } = await import('./lib/peers.mjs');
+  await comparePeers({
+    models: models.map(({ name }) => name),
+    promptTokens: process.argv.some((argument) => argument.startsWith('--prompt')) ? count(prompt, 'prompt') : 128,
+    tokens: process.argv.some((argument) => argument.startsWith('--gen')) ? count(gen, 'gen') : 32,
+    runs: count(runs, 'runs'),
+    threads: [1, 2],
+  });
+}
 
 /**
  * @param {Awaited<ReturnType<typeof measure>>} found
@@ -264,6 +294,7 @@ function report(found, { guideSets }, { browser, load }, json) {
     machineLoad: load,
     adapter: found.info.adapter,
     matvec: found.info.matvec,
+    cpu: found.info.cpu,
     features: found.info.features,
     model: found.model.name,
     openSeconds: found.open,
@@ -279,13 +310,20 @@ function report(found, { guideSets }, { browser, load }, json) {
     console.log(JSON.stringify(result, null, 2));
     return;
   }
-  const { vendor, architecture, description } = found.info.adapter;
-  const features = found.info.features.join(', ') || 'no optional features';
+  const { adapter, cpu, matvec } = found.info;
+  const on =
+    adapter === null
+      ? `the CPU, ${cpu.threads} threads`
+      : [adapter.vendor, adapter.architecture, adapter.description].filter(Boolean).join(' ') || 'an unnamed adapter';
+  const how =
+    adapter === null
+      ? `${cpu.instructions}, ${cpu.precision}`
+      : `matvec ${matvec}; ${found.info.features.join(', ') || 'no optional features'}`;
   const kilobytes = (/** @type {number} */ bytes) => `${(bytes / 1000).toFixed(0)} kB`;
   console.log(`
-${bold(found.model.name || found.model.architecture)} on ${[vendor, architecture, description].filter(Boolean).join(' ') || 'an unnamed adapter'} ${dim(`(matvec ${found.info.matvec}; ${features})`)}
+${bold(found.model.name || found.model.architecture)} on ${on} ${dim(`(${how})`)}
   ${browser}, ${result.date.slice(0, 10)}, machine load ${load.toFixed(1)} at the start
-  wasm ${kilobytes(result.wasmBytes)}, ${kilobytes(result.wasmBrotli)} brotli; opened in ${found.open.toFixed(1)} s, loaded in ${found.load.toFixed(1)} s (${found.cpu.toFixed(1)} CPU s)
+  the GPU's wasm ${kilobytes(result.wasmBytes)}, ${kilobytes(result.wasmBrotli)} brotli; opened in ${found.open.toFixed(1)} s, loaded in ${found.load.toFixed(1)} s (${found.cpu.toFixed(1)} CPU s)
   wasm heap: peak ${megabytes(found.heapAfter)} while loading, ${megabytes(found.heapBefore)} before
   seconds are the clock's, and the browser's CPU seconds in parentheses
 `);

@@ -4,7 +4,15 @@
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildPackage, buildPage, buildWasm, installPackages, prepareRust } from './lib/build.mjs';
+import {
+  buildPackage,
+  buildPage,
+  buildWasm,
+  gridBuild,
+  installPackages,
+  prepareRust,
+  wasmBuilds,
+} from './lib/build.mjs';
 import { fetchModel, manifest } from './lib/models.mjs';
 import { modelsDir, root } from './lib/paths.mjs';
 import { run, Stop } from './lib/say.mjs';
@@ -33,7 +41,7 @@ const oneAtATime = ['--test-concurrency=1'];
 const stages = {
   format: 'cargo fmt, prettier',
   types: 'types of the scripts and tests',
-  rust: "clippy; engine and command line, on this machine's Vulkan",
+  rust: "clippy; engine and command line, on this machine's Vulkan and on its CPU",
   scripts: 'what these scripts are made of',
   package: 'the npm package, without a browser',
   studio: 'the page: its types, its logic, and itself with a simulated engine',
@@ -85,16 +93,23 @@ await run(async () => {
       args: ['clippy', '--workspace', '--exclude', 'pilotfish-bindgen', '--all-targets', '--', '-D', 'warnings'],
     },
     { name: 'rust', title: 'engine and CLI', program: 'cargo', args: ['test', '--no-fail-fast'], env },
+    {
+      name: 'rust',
+      title: 'engine and CLI on the CPU',
+      program: 'cargo',
+      args: ['test', '--package', 'pilotfish', '--package', 'pilotfish-cli', '--test', '*', '--no-fail-fast'],
+      env: { ...env, PILOTFISH_TEST_BACKEND: 'cpu' },
+    },
     { name: 'scripts', title: 'scripts', ...nodeTests('tests/scripts') },
   ];
   const total = await runStages(rust.filter(wanted));
 
   if (['package', 'studio', 'browser'].some((name) => chosen.has(name))) {
-    await buildWasm({ folder: 'web/package/src/wasm' });
+    for (const build of wasmBuilds) await buildWasm(build);
     await buildPackage();
     await buildPage();
   }
-  if (chosen.has('browser')) await buildWasm({ folder: '.cache/wasm-grid', features: ['grid'] });
+  if (chosen.has('browser')) await buildWasm(gridBuild);
   /** @type {import('./lib/stages.mjs').Stage[]} */
   const web = [
     { name: 'package', title: 'package', ...nodeTests('web/package/test') },

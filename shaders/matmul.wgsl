@@ -6,6 +6,7 @@
 
 #import format_{format}
 #import linear
+#import input_floats
 #import delta_{delta}
 
 @group(0) @binding(0) var<uniform> params: Params;

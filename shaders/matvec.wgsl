@@ -7,6 +7,7 @@
 
 #import format_{format}
 #import linear
+#import input_floats
 #import delta_{delta}
 #import sum_rows_{reduce}
 

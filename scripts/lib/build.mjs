@@ -1,6 +1,6 @@
 // The build's steps, in order: npm packages, wasm, the npm package, the page. Each is skipped when it is up to date.
 
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { brotliCompressSync } from 'node:zlib';
 import { root } from './paths.mjs';
@@ -37,42 +37,110 @@ export async function installPackages() {
   line.done();
 }
 
-/** Makes sure that cargo is there and can compile to wasm. */
+/** Makes sure that cargo is there, can compile to wasm, and has the standard library's source for wasm with threads. */
 export async function prepareRust() {
   if (!answers('cargo')) throw new Stop('cargo was not found', rustAdvice);
-  const line = step('rust target wasm32-unknown-unknown');
   const sysroot = (await call('rustc', ['--print', 'sysroot'], { missing: rustAdvice })).trim();
-  if (existsSync(join(sysroot, 'lib/rustlib/wasm32-unknown-unknown/lib'))) {
-    line.skip('installed');
-    return;
-  }
-  await call('rustup', ['target', 'add', 'wasm32-unknown-unknown'], {
-    step: line,
-    missing: `The installed Rust has no wasm target, and without rustup none can be added. ${rustAdvice}`,
-    advice: 'Is this machine online? rustup must download the target once.',
-  });
-  line.done();
+  /** @param {string} what @param {string} path @param {string[]} command */
+  const prepare = async (what, path, command) => {
+    const line = step(what);
+    if (existsSync(join(sysroot, path))) {
+      line.skip('installed');
+      return;
+    }
+    await call('rustup', command, {
+      step: line,
+      missing: `The installed Rust has no ${what}, and without rustup none can be added. ${rustAdvice}`,
+      advice: 'Is this machine online? rustup must download it once.',
+    });
+    line.done();
+  };
+  const target = 'wasm32-unknown-unknown';
+  await prepare(`rust target ${target}`, `lib/rustlib/${target}/lib`, ['target', 'add', target]);
+  await prepare('rust source', 'lib/rustlib/src/rust/library/Cargo.lock', ['component', 'add', 'rust-src']);
 }
 
-const rustInputs = ['Cargo.toml', 'Cargo.lock', 'crate/pilotfish', 'crate/pilotfish-wasm', 'shaders', 'tools/bindgen'];
+const rustInputs = [
+  'Cargo.toml',
+  'Cargo.lock',
+  'crate/pilotfish',
+  'crate/pilotfish-cpu',
+  'crate/pilotfish-wasm',
+  'shaders',
+  'tools/bindgen',
+  'scripts/lib/build.mjs',
+];
 
 /**
- * Compiles the engine: cargo, then wasm-bindgen, then wasm-opt, into `folder`.
- * @param {{ folder: string, features?: string[] }} options `folder` is below the root; `features` of pilotfish-wasm
+ * One compilation of the engine.
+ * @typedef {{
+ *   name: string,
+ *   folder: string,
+ *   features?: string[],
+ *   simd?: boolean,
+ *   threads?: boolean,
+ * }} WasmBuild `folder` is below the root; `features` of pilotfish-wasm; `simd`: the CPU's kernels, made for speed; `threads`: over shared memory
  */
-export async function buildWasm({ folder, features = [] }) {
-  const name = ['wasm', ...features].join('-');
-  const mark = stamp(name, { inputs: rustInputs, outputs: [`${folder}/pilotfish_bg.wasm`], salt: features.join() });
-  const line = step(`engine to wasm${features.length > 0 ? ` (${features.join(', ')})` : ''}`);
+
+/** What the package holds: the GPU's engine, which is small, and what is fetched where it does not suit. @type {WasmBuild[]} */
+export const wasmBuilds = [
+  { name: 'GPU', folder: 'web/package/src/wasm' },
+  { name: 'CPU', folder: 'web/package/src/wasm/cpu', features: ['cpu'], simd: true },
+  { name: 'CPU, threads', folder: 'web/package/src/wasm/cpu-threads', features: ['cpu'], simd: true, threads: true },
+  {
+    name: 'CPU, threads, relaxed SIMD',
+    folder: 'web/package/src/wasm/cpu-threads-relaxed',
+    features: ['cpu', 'relaxed-simd'],
+    simd: true,
+    threads: true,
+  },
+];
+
+/** The kernel grid, for the browser tests. @type {WasmBuild} */
+export const gridBuild = { name: 'kernel grid', folder: '.cache/wasm-grid', features: ['grid'] };
+
+/** Cargo's arguments and environment for a build. @param {WasmBuild} build */
+function cargoFor({ features = [], simd, threads }) {
+  const args = ['build', '--package', 'pilotfish-wasm', '--profile', 'wasm', '--target', 'wasm32-unknown-unknown'];
+  if (features.length > 0) args.push('--features', features.join());
+  // Our own crates for speed, since its kernels are why it is fetched; all others stay small. In these words and not as a profile
+  // of its own, so that what runs while compiling is compiled once for all builds.
+  if (simd) args.push('--config', 'profile.wasm.opt-level=3', '--config', 'profile.wasm.package."*".opt-level="z"');
+  const flags = simd ? ['-Ctarget-feature=+simd128'] : [];
+  /** @type {NodeJS.ProcessEnv} */
+  const env = {};
+  if (threads) {
+    // The standard library that rustup ships knows no threads on wasm; its source is compiled with them, which stable Rust does
+    // when told that it may.
+    args.push('-Z', 'build-std=std,panic_abort');
+    env.RUSTC_BOOTSTRAP = '1';
+    flags[0] += ',+atomics,+bulk-memory';
+    // 4 GiB: all that can be addressed. wasm-bindgen looks for the exports.
+    const link = ['--shared-memory', '--import-memory', '--max-memory=4294967296', '--export=__heap_base'];
+    for (const name of ['__wasm_init_tls', '__tls_size', '__tls_align', '__tls_base']) link.push(`--export=${name}`);
+    flags.push(...link.map((argument) => `-Clink-arg=${argument}`));
+  }
+  if (flags.length > 0) env.CARGO_ENCODED_RUSTFLAGS = flags.join('\x1f');
+  return { args, env };
+}
+
+/**
+ * Compiles the engine: cargo, then wasm-bindgen, then wasm-opt.
+ * @param {WasmBuild} build
+ */
+export async function buildWasm(build) {
+  const { name, folder, features = [], simd = false, threads = false } = build;
+  const wasm = `${folder}/pilotfish_bg.wasm`;
+  const mark = stamp(markOf(build), { inputs: rustInputs, outputs: [wasm] });
+  const line = step(`engine to wasm (${name})`);
   if (mark.fresh) {
     line.skip('up to date');
     return;
   }
   const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
-  const cargo = ['build', '--package', 'pilotfish-wasm', '--profile', 'wasm', '--target', 'wasm32-unknown-unknown'];
-  if (features.length > 0) cargo.push('--features', features.join());
-  const advice = 'A first build also downloads crates: is this machine online, and is there disk space (3 GB)?';
-  await call('cargo', cargo, { step: line, missing: rustAdvice, advice });
+  const { args, env } = cargoFor(build);
+  const advice = 'A first build also downloads crates: is this machine online, and is there disk space (5 GB)?';
+  await call('cargo', args, { step: line, env, missing: rustAdvice, advice });
   await call('cargo', ['build', '--package', 'pilotfish-bindgen', '--profile', 'tool'], {
     step: line,
     missing: rustAdvice,
@@ -80,28 +148,33 @@ export async function buildWasm({ folder, features = [] }) {
   });
 
   const out = join(root, folder);
-  rmSync(out, { recursive: true, force: true });
   mkdirSync(out, { recursive: true });
+  for (const old of readdirSync(out).filter((file) => file.startsWith('pilotfish'))) rmSync(join(out, old));
   line.progress('wasm-bindgen');
   const compiled = join(target, 'wasm32-unknown-unknown/wasm/pilotfish_wasm.wasm');
   await call(join(target, `tool/pilotfish-bindgen${windows ? '.exe' : ''}`), [compiled, out]);
-  const wasm = join(out, 'pilotfish_bg.wasm');
-  const before = statSync(wasm).size;
+  const full = join(root, wasm);
+  const before = statSync(full).size;
   line.progress(`wasm-opt (${megabytes(before)})`);
-  // The features are what rustc's wasm32-unknown-unknown turns on by default, which every browser with WebGPU has.
   const enabled = [
+    // What rustc's wasm32-unknown-unknown turns on by default, which every browser with WebGPU or SIMD has.
     'bulk-memory',
     'nontrapping-float-to-int',
     'sign-ext',
     'mutable-globals',
     'reference-types',
     'multivalue',
-  ];
-  await call(bin('wasm-opt'), ['-O3', '-Oz', ...enabled.map((f) => `--enable-${f}`), wasm, '-o', wasm], { step: line });
+    ...(simd ? ['simd'] : []),
+    ...(threads ? ['threads'] : []),
+    ...(features.includes('relaxed-simd') ? ['relaxed-simd'] : []),
+  ].map((feature) => `--enable-${feature}`);
+  await call(bin('wasm-opt'), [...(simd ? ['-O3'] : ['-O3', '-Oz']), ...enabled, full, '-o', full], { step: line });
   mark.keep();
-  const after = statSync(wasm).size;
-  line.done(`${megabytes(before)} -> ${megabytes(after)}`);
+  line.done(`${megabytes(before)} -> ${megabytes(statSync(full).size)}, ${megabytes(brotliSize(wasm))} as brotli`);
 }
+
+/** The stamp's name. @param {WasmBuild} build */
+const markOf = ({ folder }) => `wasm-${folder.replaceAll(/[^a-z]+/g, '-')}`;
 
 /** Bytes of a file after brotli at its highest level: what a visitor downloads. @param {string} path below the root */
 export function brotliSize(path) {
@@ -111,7 +184,7 @@ export function brotliSize(path) {
 /** Builds the npm package into `web/package/dist`. */
 export async function buildPackage() {
   const mark = stamp('package', {
-    inputs: ['web/package', 'package-lock.json', '.cache/stamps/wasm'],
+    inputs: ['web/package', 'package-lock.json', ...wasmBuilds.map((build) => `.cache/stamps/${markOf(build)}`)],
     outputs: ['web/package/dist/index.js', 'web/package/dist/wasm/pilotfish_bg.wasm'],
   });
   const line = step('npm package');
@@ -144,7 +217,7 @@ export async function buildPage() {
 export async function buildAll() {
   await installPackages();
   await prepareRust();
-  await buildWasm({ folder: 'web/package/src/wasm' });
+  for (const build of wasmBuilds) await buildWasm(build);
   await buildPackage();
   await buildPage();
 }

@@ -24,12 +24,14 @@ const types = {
   '.txt': 'text/plain; charset=utf-8',
 };
 
+const always = { 'X-Content-Type-Options': 'nosniff' };
+
 /** What makes `crossOriginIsolated` true, and keeps it true for what the page loads from here. */
 const isolation = {
+  ...always,
   'Cross-Origin-Opener-Policy': 'same-origin',
   'Cross-Origin-Embedder-Policy': 'require-corp',
   'Cross-Origin-Resource-Policy': 'same-origin',
-  'X-Content-Type-Options': 'nosniff',
 };
 
 /** @typedef {{ at: string, folder: string, only?: (name: string) => boolean }} Mount
@@ -84,14 +86,16 @@ export function parseRange(header, size) {
 
 /**
  * @param {Mount[]} mounts looked at in order
+ * @param {{ isolated?: boolean }} [options] most sites are not isolated, and tests want to be as they are
  * @returns {import('node:http').RequestListener}
  */
-export function handler(mounts) {
+export function handler(mounts, { isolated = true } = {}) {
+  const policy = isolated ? isolation : always;
   return (request, response) => {
     const path = (request.url ?? '/').split(/[?#]/, 1)[0] ?? '/';
     /** @param {number} status @param {string} text @param {Record<string, string>} [headers] */
     const refuse = (status, text, headers = {}) => {
-      response.writeHead(status, { ...isolation, 'Content-Type': 'text/plain; charset=utf-8', ...headers });
+      response.writeHead(status, { ...policy, 'Content-Type': 'text/plain; charset=utf-8', ...headers });
       response.end(`${text}\n`);
     };
     if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -109,7 +113,7 @@ export function handler(mounts) {
     const hashed = /-[A-Za-z0-9_-]{8,}\.(js|css|wasm|woff2|svg|png)$/.test(file);
     /** @type {Record<string, string | number>} */
     const headers = {
-      ...isolation,
+      ...policy,
       'Content-Type': types[extname(file)] ?? 'application/octet-stream',
       'Cache-Control': hashed ? 'public, max-age=31536000, immutable' : 'no-cache',
       'Accept-Ranges': 'bytes',
@@ -144,11 +148,11 @@ export function handler(mounts) {
 
 /**
  * Starts a server; a busy port is stepped over unless it was asked for.
- * @param {{ mounts: Mount[], host?: string, port?: number }} options `port` 0 takes any free one
+ * @param {{ mounts: Mount[], host?: string, port?: number, isolated?: boolean }} options `port` 0 takes any free one
  * @returns {Promise<{ address: string, port: number, close(): Promise<void> }>}
  */
-export async function serve({ mounts, host = '127.0.0.1', port }) {
-  const server = createServer(handler(mounts));
+export async function serve({ mounts, host = '127.0.0.1', port, isolated = true }) {
+  const server = createServer(handler(mounts, { isolated }));
   const listen = (/** @type {number} */ at) =>
     new Promise((resolve, reject) => {
       server.once('error', reject);

@@ -6,7 +6,7 @@
 // and a `delta` is added to each product; a kernel imports delta_none or delta_lora beside this, and declares `params`.
 //
 // weights [rows, units * WORDS]     packed, see decode.wgsl
-// input   [tokens, in_stride * 4]   zero beyond k up to the end of the last unit
+// input                             see input_floats, which a kernel imports beside this
 // output  [tokens, out_stride]
 //
 // Weight rows are worked on in pairs, so that a GLU's gate and up rows meet in one invocation: pair `j` of a block of `pairs`
@@ -31,7 +31,6 @@ struct Params {
 }
 
 @group(0) @binding(1) var<storage, read> weights: array<u32>;
-@group(0) @binding(2) var<storage, read> input: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> output: array<f32>;
 @group(0) @binding(5) var<storage, read> batch: array<vec4<u32>>;

@@ -127,6 +127,32 @@ export function inEachBrowser(title, define) {
 }
 
 /**
+ * What the engine runs on in a test: how it is opened, in a page that is cross-origin isolated or not.
+ * @typedef {{ title: string, kind: 'gpu' | 'cpu', isolated: boolean, open: { backend: string, precision?: string, threads?: number } }} Processor
+ */
+
+/** @type {Processor[]} */
+const processors = [
+  { title: 'on the GPU', kind: 'gpu', isolated: true, open: { backend: 'gpu' } },
+  { title: 'on the CPU', kind: 'cpu', isolated: true, open: { backend: 'cpu', precision: 'exact', threads: 2 } },
+  { title: 'on the CPU of a page that is not isolated', kind: 'cpu', isolated: false, open: { backend: 'cpu' } },
+];
+
+/**
+ * Defines the same tests for each processor in each chosen browser. PILOTFISH_BACKENDS=cpu leaves the GPU out.
+ * @param {string} title
+ * @param {(name: 'chromium' | 'firefox', processor: Processor) => void} define
+ */
+export function onEachProcessor(title, define) {
+  const kinds = (process.env.PILOTFISH_BACKENDS ?? 'gpu,cpu').split(',');
+  inEachBrowser(title, (name) => {
+    for (const processor of processors.filter(({ kind }) => kinds.includes(kind))) {
+      describe(processor.title, { concurrency: 1 }, () => define(name, processor));
+    }
+  });
+}
+
+/**
  * Shows a page's errors; with PILOTFISH_VERBOSE, all that it logs.
  * @param {string} name
  * @param {{ on(event: any, listener: (message: any) => void): unknown }} page
@@ -138,15 +164,17 @@ function forward(name, page) {
   page.on('pageerror', (error) => console.log(`  [${name}] ${error}`));
 }
 
-/** The test pages, with the package, the grid's wasm, the fixtures, the cached models and the built page beside them. */
+/** The test pages, with the package, the grid's wasm, the fixtures, the cached models, the golden adapters and the built page beside them. */
 export const testMounts = () => [
   { at: '/package/', folder: join(root, 'web/package/dist') },
   { at: '/grid/', folder: join(root, '.cache/wasm-grid') },
   { at: '/fixtures/', folder: join(root, 'tests/fixtures') },
   { at: '/models/', folder: process.env.PILOTFISH_MODELS ?? modelsDir },
   { at: '/models/guides/', folder: join(root, 'models/guides') },
+  { at: '/golden/', folder: join(root, 'tests/golden') },
   { at: '/studio/', folder: join(root, 'web/studio/dist') },
   { at: '/', folder: join(root, 'tests/browser/pages') },
 ];
 
-export const serveTests = () => serve({ port: 0, mounts: testMounts() });
+/** @param {{ isolated?: boolean }} [options] */
+export const serveTests = ({ isolated = true } = {}) => serve({ port: 0, mounts: testMounts(), isolated });

@@ -61,7 +61,8 @@ inEachBrowser('real models', (name) => {
       const found = await page.evaluate(
         async ({ url, cases }) => {
           const { pilotfish, readAll } = /** @type {any} */ (globalThis);
-          const pf = await pilotfish.Pilotfish.open();
+          // Software adapters are given 8-bit activations otherwise.
+          const pf = await pilotfish.Pilotfish.open({ backend: 'gpu', precision: 'exact' });
           const before = (await pf.memory()).wasm;
           const model = await pf.load(url, { cache: false });
           const { wasm } = await pf.memory();
@@ -106,7 +107,7 @@ inEachBrowser('real models', (name) => {
   }
 
   // One browser: the same kernels run in the other's grid, and an emulated GPU is slow.
-  it('a shipped adapter guides as the exact mix does', { skip: name !== 'chromium' }, async (test) => {
+  it('an adapter guides as the exact mix does', { skip: name !== 'chromium' }, async (test) => {
     const golden = JSON.parse(readFileSync(join(root, 'tests/golden/smollm2-135m-q4_1.json'), 'utf8'));
     const { ids, adapters, mixes } = golden.cases.find((/** @type {any} */ one) => one.name === 'raw_5');
     const { weights, sum, greedy } = mixes.sum_upbeat2;
@@ -114,9 +115,9 @@ inEachBrowser('real models', (name) => {
     const { info, steps } = await page.evaluate(
       async ({ ids, weight }) => {
         const { pilotfish, readAll } = /** @type {any} */ (globalThis);
-        const pf = await pilotfish.Pilotfish.open();
+        const pf = await pilotfish.Pilotfish.open({ backend: 'gpu', precision: 'exact' });
         const model = await pf.load('/models/smollm2-135m-instruct-q4_1.gguf', { cache: false });
-        const upbeat = await model.loadAdapter('/models/guides/upbeat.gguf', { cache: false });
+        const upbeat = await model.loadAdapter('/golden/adapters/upbeat.gguf', { cache: false });
         const guides = { upbeat: { adapter: upbeat, weight } };
         const session = await model.session({ ids, guides, temperature: 0, maxTokens: 8 });
         const steps = await readAll(session);

@@ -3,11 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { after, before, it } from 'node:test';
-import { browsers, inEachBrowser, serveTests } from './browsers.mjs';
+import { browsers, onEachProcessor, serveTests } from './browsers.mjs';
 
 const ids = (/** @type {{ id: number }[]} */ steps) => steps.map(({ id }) => id);
 
-inEachBrowser('sessions', (name) => {
+onEachProcessor('sessions', (name, { isolated, open }) => {
   /** @type {Awaited<ReturnType<typeof serveTests>>} */
   let server;
   /** @type {import('./browsers.mjs').Browser} */
@@ -15,12 +15,12 @@ inEachBrowser('sessions', (name) => {
   /** @type {import('./browsers.mjs').Page} */
   let page;
   before(async () => {
-    server = await serveTests();
+    server = await serveTests({ isolated });
     browser = await browsers[name]();
     page = await browser.open(`${server.address}package.html`);
-    await page.evaluate(async () => {
+    await page.evaluate(async (open) => {
       const here = /** @type {any} */ (globalThis);
-      here.pf = await here.pilotfish.Pilotfish.open();
+      here.pf = await here.pilotfish.Pilotfish.open(open);
       here.model = await here.pf.load('/fixtures/tiny/tiny-llama-q4_1.gguf', { cache: false });
       // Drawn, with a guide of its own sentence, so that rows differ; no text of this model ends by itself.
       here.drawn = {
@@ -46,7 +46,7 @@ inEachBrowser('sessions', (name) => {
         }
         return steps;
       };
-    }, null);
+    }, open);
   });
   after(async () => {
     await browser?.close();

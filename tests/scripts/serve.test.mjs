@@ -72,6 +72,15 @@ describe('the server', () => {
     assert.equal((await get('app.wasm')).headers.get('Content-Type'), 'application/wasm');
   });
 
+  it('isolates nothing where it is told so, as most sites are', async () => {
+    const open = await serve({ port: 0, isolated: false, mounts: [{ at: '/', folder: join(folder, 'site') }] });
+    const { headers } = await fetch(open.address);
+    await open.close();
+    assert.equal(headers.get('Cross-Origin-Opener-Policy'), null);
+    assert.equal(headers.get('Cross-Origin-Embedder-Policy'), null);
+    assert.equal(headers.get('X-Content-Type-Options'), 'nosniff');
+  });
+
   it('answers ranges, guarded by If-Range', async () => {
     const whole = await get('models/one.gguf');
     assert.equal(whole.status, 200);

@@ -1,4 +1,4 @@
-// Builds `dist`: two bundles (page and worker) with nothing left to resolve, the wasm beside them, and the types.
+// Builds `dist`: three bundles (page, worker and thread) with nothing left to resolve, the wasm beside them, and the types.
 
 import { cpSync, existsSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -8,22 +8,26 @@ import { build } from 'esbuild';
 
 const here = dirname(fileURLToPath(import.meta.url));
 process.chdir(here);
-if (!existsSync('src/wasm/pilotfish_bg.wasm')) {
+const modules = [
+  'pilotfish.js',
+  ...['cpu', 'cpu-threads', 'cpu-threads-relaxed'].map((name) => `${name}/pilotfish.js`),
+];
+if (!modules.every((module) => existsSync(`src/wasm/${module}`))) {
   console.error(
-    'web/package/src/wasm is empty: run `npm run build` at the root of the repository, which compiles the engine',
+    'web/package/src/wasm lacks a compiled engine: run `npm run build` at the root of the repository, which compiles the engine',
   );
   process.exit(1);
 }
 
 rmSync('dist', { recursive: true, force: true });
 await build({
-  entryPoints: ['src/index.ts', 'src/worker.ts'],
+  entryPoints: ['src/index.ts', 'src/worker.ts', 'src/thread.ts'],
   outdir: 'dist',
   bundle: true,
   format: 'esm',
   target: 'es2022',
-  // Stays a file of its own: it finds the wasm beside itself, by an expression that bundlers know.
-  external: ['./wasm/pilotfish.js'],
+  // Stay files of their own, of which one is fetched.
+  external: modules.map((module) => `./wasm/${module}`),
   legalComments: 'inline',
 });
 cpSync('src/wasm', 'dist/wasm', { recursive: true });

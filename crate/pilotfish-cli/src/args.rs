@@ -64,6 +64,8 @@ pub(crate) enum Matvec {
     Subgroup,
     /// An invocation per row, no barrier: software adapters.
     Rows,
+    /// The same over activations of 8 bits.
+    Packed,
 }
 
 impl Global {
@@ -82,6 +84,7 @@ impl Global {
                 Matvec::Workgroup => MatvecShape::Workgroup,
                 Matvec::Subgroup => MatvecShape::Subgroup,
                 Matvec::Rows => MatvecShape::Rows,
+                Matvec::Packed => MatvecShape::Packed,
             }),
             ..EngineOptions::default()
         }

@@ -181,3 +181,167 @@ fn pairs_are_the_best_and_the_worst_by_a_rule() {
     assert_eq!(fs::read_to_string(again).expect("it is there"), text, "the seed decides");
     make("c.jsonl", "beauty").0.refused(1, "train.options");
 }
+
+/// `pairs` over three prompts in `folder`, writing `OUT.jsonl`.
+fn make_pairs(folder: &Path, out: &str, more: &[&str]) -> Vec<String> {
+    let prompts = folder.join("prompts.jsonl");
+    fs::write(&prompts, ["hello", "the world", "is it"].map(|text| json!({ "prompt": text }).to_string()).join("\n"))
+        .expect("it is written");
+    let mut args: Vec<String> =
+        ["pairs", "--json", "--quiet", "--samples", "4", "--max-tokens", "8"].map(str::to_owned).into();
+    let model = fixture("tiny-llama-q4_1.gguf");
+    for (flag, path) in [("--model", &model), ("--prompts", &prompts), ("--out", &folder.join(out))] {
+        args.extend([flag.to_owned(), path.display().to_string()]);
+    }
+    args.extend(more.iter().map(|flag| (*flag).to_owned()));
+    args
+}
+
+#[test]
+fn answers_are_kept_gone_on_with_and_chosen_from_again() {
+    let folder = folder("answers");
+    let whole = pilotfish(make_pairs(&folder, "whole.jsonl", &["--rule", "length", "--per-prompt", "2"])).json();
+    assert_eq!((&whole["answered"], &whole["prompts"]), (&json!(3), &json!(3)));
+    let kept = fs::read_to_string(folder.join("whole.answers.jsonl")).expect("it is there");
+    assert_eq!(kept.lines().count(), 4, "how they were made, and a line a prompt");
+    // What a process leaves that was lost while it wrote its second prompt.
+    let second = kept.match_indices('\n').nth(1).expect("it is there").0;
+    fs::write(folder.join("parts.answers.jsonl"), &kept.as_bytes()[..second + 20]).expect("it is written");
+    pilotfish(make_pairs(&folder, "parts.jsonl", &["--rule", "length", "--per-prompt", "2"])).json();
+    let read = |name: &str| fs::read_to_string(folder.join(name)).expect("it is there");
+    assert_eq!(read("parts.answers.jsonl"), kept);
+    assert_eq!(read("parts.jsonl"), read("whole.jsonl"));
+    assert!(read("whole.jsonl").lines().count() as u64 == whole["pairs"].as_u64().expect("a number"));
+    // Another rule chooses from the same answers.
+    let answers = folder.join("whole.answers.jsonl").display().to_string();
+    pilotfish(make_pairs(&folder, "grade.jsonl", &["--rule", "-grade", "--answers", &answers])).json();
+    assert_eq!(read("whole.answers.jsonl"), kept);
+    let other = pilotfish(make_pairs(&folder, "whole.jsonl", &["--rule", "length", "--seed", "1"]));
+    assert!(other.refused(1, "file.content").stderr.contains("made otherwise"), "{}", other.stderr);
+}
+
+/// A recipe for the tiny model in `folder`, with this text in place of what it expects.
+fn recipe(folder: &Path, expected: &str) -> PathBuf {
+    let pairs = pairs(folder);
+    let sha256 = |path: &Path| {
+        let sums = std::process::Command::new("sha256sum").arg(path).output().expect("it runs");
+        String::from_utf8(sums.stdout).expect("text").split(' ').next().expect("a sum").to_owned()
+    };
+    let text = format!(
+        r#"
+name = "keen"
+description = "Prefers an exclamation."
+license = "Apache-2.0"
+
+[base]
+name = "nobody/Tiny"
+model = "tiny-llama-q4_1"
+sha256 = "{}"
+
+[[pairs]]
+file = "pairs.jsonl"
+sha256 = "{}"
+about = "Made for a test."
+from = "the test makes it"
+
+[objective]
+objective = "arm"
+beta = 0.2
+
+[lora]
+rank = 4
+
+[optimizer]
+learning_rate = 0.01
+
+[run]
+batch = 4
+steps = 40
+seed = 3
+
+[expected]
+{expected}
+tolerance = 0.0
+"#,
+        sha256(&fixture("tiny-llama-q4_1.gguf")),
+        sha256(&pairs),
+    );
+    let path = folder.join("keen.toml");
+    fs::write(&path, text).expect("it is written");
+    path
+}
+
+fn cook(recipe: &Path, out: &Path) -> common::Run {
+    let model = fixture("tiny-llama-q4_1.gguf");
+    let paths = [recipe.to_owned(), "--out".into(), out.to_owned(), "--base".into(), model];
+    let flags = ["train", "recipe", "--json", "--quiet"].map(str::to_owned);
+    pilotfish(flags.into_iter().chain(paths.iter().map(|path| path.display().to_string())))
+}
+
+#[test]
+fn a_recipe_makes_the_same_guide_again() {
+    let folder = folder("recipe");
+    let recipe = recipe(&folder, "accuracy = 1.0\naccuracy_over_base = 1.0");
+    let report = cook(&recipe, &folder.join("one")).json();
+    assert_eq!((&report["stopped"], &report["step"]), (&json!("finished"), &json!(40)));
+    cook(&recipe, &folder.join("two")).json();
+    let read = |out: &str, name: &str| fs::read(folder.join(out).join(name)).expect("it is there");
+    assert!(read("one", "keen.gguf") == read("two", "keen.gguf"), "the guides are the same");
+    let card = String::from_utf8(read("one", "README.md")).expect("text");
+    for part in ["# keen", "nobody/Tiny", "Made for a test.", "Prefers an exclamation."] {
+        assert!(card.contains(part), "{part}: {card}");
+    }
+}
+
+#[test]
+fn a_recipe_whose_ingredients_are_missing_or_others_says_so() {
+    let folder = folder("recipe-refused");
+    let recipe_path = recipe(&folder, "accuracy = 0.0\naccuracy_over_base = 0.0");
+    let out = folder.join("out");
+    let unexpected = cook(&recipe_path, &out);
+    assert!(
+        unexpected.refused(1, "recipe.unexpected").stderr.contains("the guide is written"),
+        "{}",
+        unexpected.stderr
+    );
+    assert!(out.join("keen.gguf").is_file());
+    fs::write(folder.join("pairs.jsonl"), "other").expect("it is written");
+    cook(&recipe_path, &out).refused(1, "recipe.ingredient");
+    fs::remove_file(folder.join("pairs.jsonl")).expect("it was there");
+    let missing = cook(&recipe_path, &out);
+    assert!(missing.refused(1, "recipe.ingredient").stderr.contains("the test makes it"), "{}", missing.stderr);
+    fs::write(&recipe_path, "name = 3").expect("it is written");
+    cook(&recipe_path, &out).refused(1, "recipe.content");
+    cook(&folder.join("nowhere.toml"), &out).refused(1, "file.read");
+}
+
+#[test]
+fn a_preference_aware_guide_is_learned_from_two_files() {
+    let folder = folder("parm");
+    let keen = pairs(&folder);
+    let text = fs::read_to_string(&keen).expect("it is there");
+    let asking = folder.join("asking.jsonl");
+    let turned = text.replace("chosen", "x").replace("rejected", "chosen").replace("\"x\"", "\"rejected\"");
+    fs::write(&asking, turned).expect("it is written");
+    let model = fixture("tiny-llama-q4_1.gguf").display().to_string();
+    let out = folder.join("both").display().to_string();
+    let named = |name: &str, path: &Path| format!("{name}={}", path.display());
+    let (keen, asking) = (named("keen", &keen), named("asking", &asking));
+    let flags =
+        ["train", "parm", "--json", "--quiet", "--base", &model, "--out", &out, "--lr", "0.01", "--beta", "0.2"];
+    let more = ["--pairs", &keen, "--pairs", &asking, "--steps", "120", "--rank", "4"];
+    let report = pilotfish(flags.into_iter().chain(more).map(str::to_owned)).json();
+    for name in ["keen", "asking"] {
+        assert_eq!(report["dimensions"][name]["after"]["accuracy"], 1.0, "{report}");
+        assert_eq!(report["pairs"][name]["train"], 18);
+    }
+    // The engine sets it by its vector.
+    let score = |preference: &str| {
+        let adapter = format!("{out}/both.gguf,preference={preference}");
+        let args = ["score", "--json", "--model", &model, "--ids", "5,6,7,8", "--adapter", &adapter];
+        pilotfish(args.map(str::to_owned)).json()["logprobs"].to_string()
+    };
+    assert_ne!(score("1;0"), score("0;1"));
+    let one = ["--pairs", &keen, "--steps", "1"];
+    pilotfish(flags.into_iter().chain(one).map(str::to_owned)).refused(1, "train.options");
+}

@@ -7,7 +7,7 @@
 use crate::attend::Tile;
 use crate::inputs::{self, Block};
 use crate::panels::{PANEL, Panel};
-use crate::{attend, elements, kernel, multiply, softmax};
+use crate::{attend, elements, kernel, multiply, noise, softmax};
 
 /// An instruction set that this machine has. There is no other way to one than asking the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +19,10 @@ enum Set {
     Avx512,
     AvxVnni,
     Avx2,
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     Simd128,
     Portable,
@@ -42,6 +46,13 @@ impl Isa {
             }
             found.push(Self(Set::Avx2));
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                found.push(Self(Set::NeonDot));
+            }
+            found.push(Self(Set::Neon));
+        }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         found.push(Self(Set::Simd128));
         found.push(Self(Set::Portable));
@@ -53,14 +64,18 @@ impl Isa {
         Self::available()[0]
     }
 
-    /// Its name: `avx512-vnni`, `avx-vnni`, `avx2`, `simd128`, `relaxed-simd` or `portable`.
+    /// Its name: `avx512-vnni`, `avx-vnni`, `avx2`, `neon-dotprod`, `neon`, `simd128`, `relaxed-simd` or `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Avx512 => "avx512-vnni",
             Set::AvxVnni => "avx-vnni",
             Set::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonDot => "neon-dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => "neon",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Set::Simd128 if cfg!(target_feature = "relaxed-simd") => "relaxed-simd",
+            Set::Simd128 if cfg!(feature = "relaxed-simd") => "relaxed-simd",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Set::Simd128 => "simd128",
             Set::Portable => "portable",
@@ -90,7 +105,7 @@ pub(crate) fn panel<
     out: &mut [[f32; PANEL]; T],
 ) {
     match isa.0 {
-        // SAFETY: an `Isa` is made only where the machine has its instructions; so for the next two.
+        // SAFETY: an `Isa` is made only where the machine has its instructions; so for all that follow.
         #[cfg(target_arch = "x86_64")]
         Set::Avx512 => unsafe {
             kernel::avx512::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
@@ -102,6 +117,14 @@ pub(crate) fn panel<
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => unsafe {
             kernel::avx2::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
+        },
+        #[cfg(target_arch = "aarch64")]
+        Set::NeonDot => unsafe {
+            kernel::neon_dot::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
+        },
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon => unsafe {
+            kernel::neon::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
         },
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         Set::Simd128 => {
@@ -136,6 +159,9 @@ macro_rules! versions {
                 Set::Avx512 => unsafe { avx512 $(::<$t>)? ($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 Set::Avx2 | Set::AvxVnni => unsafe { avx2 $(::<$t>)? ($($argument),*) },
+                // AArch64 code is compiled for NEON anyway.
+                #[cfg(target_arch = "aarch64")]
+                Set::NeonDot | Set::Neon => body::<true $(, $t)?>($($argument),*),
                 _ => body::<false $(, $t)?>($($argument),*),
             }
         })*
@@ -161,6 +187,8 @@ versions! {
     fn axpy(a: f32, x: &[f32], y: &mut [f32]) = elements::body::axpy;
     /// See [`elements::dot`].
     fn dot(x: &[f32], y: &[f32]) -> f32 = elements::body::dot;
+    /// See [`noise::noise_bounds`].
+    fn noise_bounds(counter: [u32; 4], z: &[f32], inv_t: f32, out: &mut [f32]) = noise::body::noise_bounds;
     /// See [`softmax::range`].
     fn range(x: &[f32]) -> [f32; 3] = softmax::body::range;
     /// See [`softmax::exp_sums`].

@@ -14,21 +14,25 @@
 )]
 
 mod attend;
+mod crew;
 mod dispatch;
 mod elements;
 mod float;
 mod inputs;
 mod kernel;
 mod multiply;
+mod noise;
 mod panels;
 mod softmax;
 mod workers;
 
 pub use attend::{Attention, Seen, attend};
+pub use crew::Crew;
 pub use dispatch::Isa;
 pub use elements::{Gate, add_normed, axpy, dot, gated, halves, rms_norm};
 pub use inputs::{Block, Inputs, Piece, Precision, Second};
 pub use multiply::{multiply, panel_row};
+pub use noise::noise_bounds;
 pub use panels::{BLOCK, Layout, Levels, Line, PANEL, Panels, Scale};
 pub use softmax::{Range, cross_sum, exp_sums, range};
 pub use workers::Workers;

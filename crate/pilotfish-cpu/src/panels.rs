@@ -259,10 +259,19 @@ impl Panels {
         let panel = self.panel(panel);
         match self.layout {
             Layout::Floats => out.copy_from_slice(panel.floats),
-            Layout::Quants { .. } => {
-                for (column, out) in out.iter_mut().enumerate() {
-                    for (r, out) in out.iter_mut().enumerate() {
-                        *out = self.weight(panel, column / BLOCK, column % BLOCK, r);
+            Layout::Quants { bits, centre, offsets, scale } => {
+                let alike = match scale {
+                    Scale::Block => BLOCK,
+                    Scale::Nested { columns } => columns,
+                };
+                for (at, out) in out.chunks_mut(alike).enumerate() {
+                    let (block, first) = (at * alike / BLOCK, at * alike % BLOCK);
+                    let factors: [(f32, f32); PANEL] = std::array::from_fn(|r| self.factors(panel, block, first, r));
+                    let quants = &panel.quants[block * bits..][..bits];
+                    for (column, out) in (first..).zip(out) {
+                        for (r, (out, factors)) in out.iter_mut().zip(factors).enumerate() {
+                            *out = valued(level(quants, bits, r, column), centre, offsets, factors);
+                        }
                     }
                 }
             }
@@ -272,11 +281,18 @@ impl Panels {
     /// One weight of a panel of quants, with the roundings of the reference's decode.
     #[inline]
     fn weight(&self, panel: Panel<'_>, block: usize, column: usize, r: usize) -> f32 {
-        let Layout::Quants { bits, centre, offsets, scale } = self.layout else { return 0.0 };
+        let Layout::Quants { bits, centre, offsets, .. } = self.layout else { return 0.0 };
         let q = level(&panel.quants[block * bits..][..bits], bits, r, column);
+        valued(q, centre, offsets, self.factors(panel, block, column, r))
+    }
+
+    /// The scale and the offset of a weight, which its neighbours share.
+    #[inline]
+    fn factors(&self, panel: Panel<'_>, block: usize, column: usize, r: usize) -> (f32, f32) {
+        let Layout::Quants { offsets, scale, .. } = self.layout else { return (0.0, 0.0) };
         let kinds = 1 + usize::from(offsets);
         let half = |at: usize| half::f16::from_bits(panel.halves[at][r]).to_f32();
-        let (scale, offset) = match scale {
+        match scale {
             Scale::Block => (half(block * kinds), if offsets { half(block * kinds + 1) } else { 0.0 }),
             Scale::Nested { columns } => {
                 let (nest, parts) = (block / NEST * kinds, BLOCK / columns);
@@ -285,10 +301,15 @@ impl Panels {
                 let offset = if offsets { half(nest + 1) * byte(at + parts) } else { 0.0 };
                 (half(nest) * byte(at), offset)
             }
-        };
-        let value = scale * (i32::from(q) - centre) as f32;
-        if offsets { value + offset } else { value }
+        }
     }
+}
+
+/// A level as the number that it stands for.
+#[inline]
+fn valued(q: u8, centre: i32, offsets: bool, (scale, offset): (f32, f32)) -> f32 {
+    let value = scale * (i32::from(q) - centre) as f32;
+    if offsets { value + offset } else { value }
 }
 
 /// Puts the 32 levels of row `r` in their block.

@@ -72,13 +72,7 @@ impl Base {
 
     /// The ids of a conversation, up to where the assistant's next message begins.
     pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<TokenId>> {
-        let text = self.chat.render(messages, true).map_err(pilotfish::Error::from)?;
-        // A template writes its own beginning-of-text token where it wants one.
-        let bos = match self.tokenizer.bos().and_then(|bos| self.tokenizer.token_name(bos)) {
-            Some(bos) if text.starts_with(bos) => Bos::Never,
-            _ => Bos::Auto,
-        };
-        Ok(self.tokenizer.encode(&text, Encode { special: true, bos }).map_err(pilotfish::Error::from)?)
+        encode_chat(&self.tokenizer, &self.chat, messages)
     }
 
     /// Numbers in all tensors.
@@ -100,4 +94,15 @@ impl Base {
     pub(crate) fn frequencies(&self, rope: &Rope) -> &[f32] {
         self.frequencies.iter().find(|(known, _)| known == rope).map_or(&[], |(_, values)| values)
     }
+}
+
+/// As [`Base::encode_chat`].
+pub(crate) fn encode_chat(tokenizer: &Tokenizer, chat: &ChatTemplate, messages: &[Message]) -> Result<Vec<TokenId>> {
+    let text = chat.render(messages, true).map_err(pilotfish::Error::from)?;
+    // A template writes its own beginning-of-text token where it wants one.
+    let bos = match tokenizer.bos().and_then(|bos| tokenizer.token_name(bos)) {
+        Some(bos) if text.starts_with(bos) => Bos::Never,
+        _ => Bos::Auto,
+    };
+    Ok(tokenizer.encode(&text, Encode { special: true, bos }).map_err(pilotfish::Error::from)?)
 }

@@ -24,24 +24,26 @@ pub(crate) struct Item<'p> {
     pub(crate) tree: &'p Tree,
     /// The base's scores, where the objective needs them.
     pub(crate) reference: Option<&'p PairScore>,
+    /// What its loss is multiplied with; those of a batch add up to one.
+    pub(crate) weight: f64,
 }
 
 /// What a batch gives.
 #[derive(Debug, Clone)]
 pub(crate) struct BatchResult {
-    /// Mean loss.
+    /// Sum of the items' losses by their weights.
     pub(crate) loss: f64,
-    /// Of the mean loss, in the order of [`Lora::slices`].
+    /// Of that sum, in the order of [`Lora::slices`].
     pub(crate) gradients: Vec<Vec<f32>>,
     /// Each pair's answers' scores; SFT has chosen ones only.
     pub(crate) scores: Vec<Vec<AnswerScore>>,
 }
 
-/// Mean loss over `items` and its gradients. Forests depend on the items alone and are added up in their order, so that the
+/// The weighed loss over `items` and its gradients, under a preference vector (empty for plain LoRA). Forests depend on the items alone and are added up in their order, so that the
 /// result does not depend on `threads`.
 pub(crate) fn gradients(
     base: &Base,
-    lora: &Lora,
+    (lora, preference): (&Lora, &[f32]),
     items: &[Item<'_>],
     objective: &Objective,
     seed: u64,
@@ -49,20 +51,20 @@ pub(crate) fn gradients(
 ) -> Result<BatchResult> {
     let groups = groups(&items.iter().map(|item| item.tree.tokens()).collect::<Vec<_>>());
     let results = in_threads(&groups, threads, |index, group| {
-        let leaves = Leaves::new(lora)?;
+        let leaves = Leaves::new(lora, preference)?;
         let forest = Forest::new(group.iter().map(|item| items[*item].tree));
         let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(index as u64);
         let log_probs = log_probs(base, Some(&leaves), &forest, Pass::Train { seed })?;
         let mut total: Option<candle_core::Tensor> = None;
         for (item, answers) in group.iter().zip(&forest.answers) {
             let answers = answers.iter().map(|range| log_probs.narrow(0, range.start, range.len()));
-            let loss = objective.loss(&answers.collect::<Result<Vec<_>, _>>()?, items[*item].reference)?;
+            let Item { reference, weight, .. } = items[*item];
+            let loss = (objective.loss(&answers.collect::<Result<Vec<_>, _>>()?, reference)? * weight)?;
             total = Some(total.map_or(Ok(loss.clone()), |total| total + loss)?);
         }
         let mut gradients = Vec::new();
         let mut loss = 0.0;
         if let Some(total) = total {
-            let total = (total / items.len() as f64)?;
             loss = f64::from(total.to_scalar::<f32>()?);
             let mut store = total.backward()?;
             for var in leaves.iter() {
@@ -90,11 +92,11 @@ pub(crate) fn gradients(
     Ok(sum)
 }
 
-/// Each tree's answers' scores under the base with `lora`, or by itself. `progress(done)` is told after each forest and answers
+/// Each tree's answers' scores under the base with an adapter and its preference vector, or by itself. `progress(done)` is told after each forest and answers
 /// `false` to abort: then what is missing has no scores.
 pub(crate) fn evaluate(
     base: &Base,
-    lora: Option<&Lora>,
+    lora: Option<(&Lora, &[f32])>,
     trees: &[&Tree],
     threads: usize,
     progress: &(dyn Fn(usize) -> bool + Sync),
@@ -106,7 +108,7 @@ pub(crate) fn evaluate(
         if aborted.load(Ordering::Relaxed) {
             return Ok(Vec::new());
         }
-        let leaves = lora.map(Leaves::new).transpose()?;
+        let leaves = lora.map(|(lora, preference)| Leaves::new(lora, preference)).transpose()?;
         let forest = Forest::new(group.iter().map(|tree| trees[*tree]));
         let log_probs = log_probs(base, leaves.as_ref(), &forest, Pass::Evaluate)?;
         if !progress(done.fetch_add(group.len(), Ordering::Relaxed) + group.len()) {

@@ -55,6 +55,36 @@ pub enum TrainError {
         /// What is wrong with them.
         message: String,
     },
+    /// A recipe that cannot be understood.
+    #[error("{} is no recipe: {message}", path.display())]
+    Recipe {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file that a recipe needs is missing, or another.
+    #[error("{} {message}; where it is from: {from}", path.display())]
+    Ingredient {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+        /// Where to get it.
+        from: String,
+    },
+    /// A recipe's guide came out otherwise than the recipe says.
+    #[error(
+        "the held-out {what} is {found:.3}, the recipe expects {expected:.3}: the guide is written, but is not the one that the recipe describes"
+    )]
+    Unexpected {
+        /// Which figure.
+        what: &'static str,
+        /// The recipe's.
+        expected: f64,
+        /// This run's.
+        found: f64,
+    },
     /// A checkpoint that does not continue this run.
     #[error("{}: {message}", path.display())]
     Checkpoint {
@@ -92,6 +122,9 @@ impl TrainError {
             Self::Line { .. } => "pairs.line",
             Self::NoPairs { .. } => "pairs.none",
             Self::Options { .. } => "train.options",
+            Self::Recipe { .. } => "recipe.content",
+            Self::Ingredient { .. } => "recipe.ingredient",
+            Self::Unexpected { .. } => "recipe.unexpected",
             Self::Checkpoint { .. } => "train.checkpoint",
             Self::Diverged { .. } => "train.diverged",
         }

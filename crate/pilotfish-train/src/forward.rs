@@ -15,22 +15,43 @@ use crate::forest::Forest;
 use crate::lora::Lora;
 use crate::ops::{Adapted, Attention, Glu, Linear, LogProbs, RmsNorm, Rotate};
 
-/// The trained matrices as leaves of a tape: A and B of each change, in [`Lora::changes`]' order.
+/// The trained matrices as leaves of a tape.
 pub(crate) struct Leaves<'l> {
     lora: &'l Lora,
-    vars: Vec<[Var; 2]>,
+    /// Of each change, in [`Lora::slices`]' order: A, B, and between them the mixing matrices of preferences.
+    vars: Vec<Vec<Var>>,
+    /// `[outputs, rank]` of each change: B, or `B W(α)`.
+    b: Vec<Tensor>,
 }
 
 impl<'l> Leaves<'l> {
-    pub(crate) fn new(lora: &'l Lora) -> Result<Self> {
+    /// Under a preference vector, which is empty for plain LoRA.
+    pub(crate) fn new(lora: &'l Lora, preference: &[f32]) -> Result<Self> {
         let rank = lora.rank as usize;
+        let turned = lora.turned_rank() as usize;
         let var = |values: &[f32], rows: usize| {
             let shape = (rows, values.len() / rows);
             Var::from_vec(values.to_vec(), shape, &Device::Cpu)
         };
-        let vars =
-            lora.changes.iter().map(|change| Ok([var(&change.a, rank)?, var(&change.b, change.b.len() / rank)?]));
-        Ok(Self { lora, vars: vars.collect::<Result<_>>()? })
+        let (mut all, mut b) = (Vec::new(), Vec::new());
+        for change in &lora.changes {
+            let mut vars = vec![var(&change.a, rank)?, var(&change.b, change.b.len() / rank)?];
+            b.push(match &change.mixing {
+                None => vars[1].as_tensor().clone(),
+                Some(mixing) => {
+                    let shared = rank - turned;
+                    vars.push(var(&mixing.shared, shared)?);
+                    vars.push(var(&mixing.turned, lora.dimensions)?);
+                    let alpha = Tensor::from_slice(preference, (1, preference.len()), &Device::Cpu)?;
+                    let w_2 = alpha.matmul(&vars[3])?.reshape((turned, turned))?;
+                    let columns = |from, count| vars[1].narrow(1, from, count)?.contiguous();
+                    Tensor::cat(&[columns(0, shared)?.matmul(&vars[2])?, columns(shared, turned)?.matmul(&w_2)?], 1)?
+                        .contiguous()?
+                }
+            });
+            all.push(vars);
+        }
+        Ok(Self { lora, vars: all, b })
     }
 
     /// The leaves in [`Lora::slices`]' order.
@@ -38,9 +59,10 @@ impl<'l> Leaves<'l> {
         self.vars.iter().flatten()
     }
 
-    fn at(&self, layer: usize, module: Module) -> Option<&[Var; 2]> {
+    /// `A` and `B W(α)` of a matrix.
+    fn at(&self, layer: usize, module: Module) -> Option<[&Tensor; 2]> {
         let at = self.lora.changes.iter().position(|change| change.place == (layer as u32, module))?;
-        Some(&self.vars[at])
+        Some([self.vars[at][0].as_tensor(), &self.b[at]])
     }
 }
 

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
+use crate::parm::{Mixing, ParmOptions, mixed};
 
 /// The largest rank that the engine takes.
 const MOST_RANK: u32 = pilotfish::adapter::MOST_RANK;
@@ -88,7 +89,7 @@ impl LoraOptions {
     }
 }
 
-/// A and B of one matrix.
+/// What is trained of one matrix.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// Layer and matrix.
@@ -97,28 +98,36 @@ pub struct Change {
     pub a: Vec<f32>,
     /// `[outputs, rank]`; rows of q and k in the order of the model's file.
     pub b: Vec<f32>,
+    /// What stands between them in a preference-conditioned adapter.
+    pub mixing: Option<Mixing>,
 }
 
 /// All changes, by layer, then matrix.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lora {
-    /// Rank of each.
+    /// Rank of each: with preferences, of the shared part and the one that turns together.
     pub rank: u32,
-    /// What `B A` is multiplied with: alpha / rank.
+    /// What `B A` is multiplied with: alpha / rank, with preferences alpha / the rank of the part that turns.
     pub scale: f32,
     /// Share of inputs dropped while training.
     pub dropout: f32,
+    /// Entries of the preference vector; 0 for plain LoRA.
+    pub dimensions: usize,
     /// The matrices.
     pub changes: Vec<Change>,
 }
 
 impl Lora {
     /// As PEFT begins: A uniform in ±1/sqrt(inputs) (Kaiming's with a = √5), B zero, so that nothing is changed yet.
-    pub fn new(spec: &ModelSpec, options: &LoraOptions, seed: u64) -> Result<Self> {
+    pub fn new(spec: &ModelSpec, options: &LoraOptions, parm: Option<&ParmOptions>, seed: u64) -> Result<Self> {
         options.check()?;
+        parm.map_or(Ok(()), ParmOptions::check)?;
         let mut targets = options.targets.clone();
         targets.sort_unstable();
         targets.dedup();
+        let turned = parm.map_or(0, |parm| parm.rank);
+        let dimensions = parm.map_or(0, |parm| parm.dimensions.len());
+        let rank = options.rank + turned;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut changes = Vec::new();
         for (index, layer) in spec.layers.iter().enumerate() {
@@ -126,22 +135,36 @@ impl Lora {
                 let shape = &spec.tensors[module.tensor(layer)].shape;
                 let (inputs, outputs) = (shape[0] as usize, shape[1] as usize);
                 let bound = 1.0 / (inputs as f32).sqrt();
-                let a = (0..options.rank as usize * inputs).map(|_| random.random_range(-bound..bound)).collect();
-                let b = vec![0.0; outputs * options.rank as usize];
-                changes.push(Change { place: (index as u32, *module), a, b });
+                let a = (0..rank as usize * inputs).map(|_| random.random_range(-bound..bound)).collect();
+                let b = vec![0.0; outputs * rank as usize];
+                let mixing = parm.map(|_| Mixing::new(options.rank as usize, turned as usize, dimensions, &mut random));
+                changes.push(Change { place: (index as u32, *module), a, b, mixing });
             }
         }
-        Ok(Self { rank: options.rank, scale: options.alpha / options.rank as f32, dropout: options.dropout, changes })
+        let divisor = if parm.is_some() { turned } else { rank };
+        Ok(Self { rank, scale: options.alpha / divisor as f32, dropout: options.dropout, dimensions, changes })
+    }
+
+    /// The rank of the part that turns with the preference, if there is one.
+    pub fn turned_rank(&self) -> u32 {
+        let mixing = self.changes.iter().find_map(|change| change.mixing.as_ref());
+        mixing.map_or(0, |mixing| mixing.turned_rank(self.dimensions) as u32)
     }
 
     /// Every trained number's slice, in a fixed order.
     pub fn slices(&self) -> impl Iterator<Item = &[f32]> {
-        self.changes.iter().flat_map(|change| [&change.a[..], &change.b[..]])
+        self.changes.iter().flat_map(|change| {
+            let mixing = change.mixing.iter().flat_map(|mixing| [&mixing.shared[..], &mixing.turned[..]]);
+            [&change.a[..], &change.b[..]].into_iter().chain(mixing)
+        })
     }
 
     /// The same, to be changed.
     pub fn slices_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        self.changes.iter_mut().flat_map(|change| [&mut change.a[..], &mut change.b[..]])
+        self.changes.iter_mut().flat_map(|change| {
+            let mixing = change.mixing.iter_mut().flat_map(|mixing| [&mut mixing.shared[..], &mut mixing.turned[..]]);
+            [&mut change.a[..], &mut change.b[..]].into_iter().chain(mixing)
+        })
     }
 
     /// How many numbers are trained.
@@ -149,18 +172,32 @@ impl Lora {
         self.slices().map(<[f32]>::len).sum()
     }
 
-    /// The adapter as the engine knows it.
+    /// The adapter as the engine knows it: with preferences, `B₁ W₁` and each `B₂ W₂ᵏ` multiplied out.
     pub fn adapter(&self, spec: &ModelSpec, name: &str) -> Adapter {
-        let pair =
-            |change: &Change| Pair { scale: self.scale, rank: self.rank, a: change.a.clone(), b: change.b.clone() };
-        let pairs = self.changes.iter().map(|change| (change.place, pair(change))).collect();
+        let (rank, turned) = (self.rank as usize, self.turned_rank() as usize);
+        let shared = rank - turned;
+        let mut fixed = Component::default();
+        let mut preferences = vec![Component::default(); self.dimensions];
+        for Change { place, a, b, mixing } in &self.changes {
+            let pair =
+                |rank: usize, a: &[f32], b: Vec<f32>| Pair { scale: self.scale, rank: rank as u32, a: a.to_vec(), b };
+            let Some(mixing) = mixing else {
+                fixed.pairs.insert(*place, pair(rank, a, b.clone()));
+                continue;
+            };
+            let (a_1, a_2) = a.split_at(a.len() / rank * shared);
+            fixed.pairs.insert(*place, pair(shared, a_1, mixed(b, rank, 0, &mixing.shared, shared)));
+            for (component, w_2) in preferences.iter_mut().zip(mixing.turned.chunks_exact(turned * turned)) {
+                component.pairs.insert(*place, pair(turned, a_2, mixed(b, rank, shared, w_2, turned)));
+            }
+        }
         Adapter {
             name: name.to_owned(),
             architecture: Some(spec.family.to_owned()),
             base: Some(spec.name.clone()),
             row_order: RowOrder::Model,
-            fixed: Component { pairs },
-            preferences: Vec::new(),
+            fixed,
+            preferences,
         }
     }
 }

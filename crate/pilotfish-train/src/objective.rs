@@ -14,10 +14,13 @@ pub enum Objective {
         /// `β_r`. Sums differ by tens of nats; where β times their spread is far above 1 the loss saturates and little is learned.
         beta: f32,
         /// Means over an answer's tokens in place of sums.
+        #[serde(default)]
         length_normalised: bool,
         /// The margin by which the chosen one is to win.
+        #[serde(default)]
         margin: f32,
         /// Share of pairs that are taken to be labelled wrongly.
+        #[serde(default)]
         label_smoothing: f32,
     },
     /// Direct preference optimisation (arXiv 2305.18290): the same on log-ratios to the frozen base.
@@ -25,6 +28,7 @@ pub enum Objective {
         /// β.
         beta: f32,
         /// As in [`Objective::Arm`].
+        #[serde(default)]
         label_smoothing: f32,
     },
     /// The chosen answers' mean negative log-probability a token.

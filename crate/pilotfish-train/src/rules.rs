@@ -23,6 +23,8 @@ enum Kind {
     Sentiment,
     /// Flesch's reading ease: about 100 for very easy texts, 0 for very hard ones (Flesch, J. Applied Psychology 1948).
     Readability,
+    /// The Flesch-Kincaid grade: years of school that a text asks for (Kincaid et al., Research Branch Report 8-75, 1975).
+    Grade,
     /// Words.
     Length,
     /// Matches of a regular expression.
@@ -34,7 +36,7 @@ enum Kind {
 }
 
 impl Rule {
-    /// `sentiment`, `readability`, `length`, `regex:PATTERN`, `words:FILE` (a word a line), `command:PROGRAM` (through the shell: the
+    /// `sentiment`, `readability`, `grade`, `length`, `regex:PATTERN`, `words:FILE` (a word a line), `command:PROGRAM` (through the shell: the
     /// text on stdin, a number on stdout); a minus before it turns it round.
     pub fn parse(text: &str) -> Result<Self> {
         let (turned, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
@@ -43,6 +45,7 @@ impl Rule {
         let kind = match (name, argument) {
             ("sentiment", None) => Kind::Sentiment,
             ("readability", None) => Kind::Readability,
+            ("grade", None) => Kind::Grade,
             ("length", None) => Kind::Length,
             ("regex", Some(pattern)) => match Regex::new(pattern) {
                 Ok(regex) => Kind::Matches(Box::new(regex)),
@@ -51,7 +54,7 @@ impl Rule {
             ("words", Some(file)) => Kind::Words(read_words(Path::new(file))?),
             ("command", Some(program)) if !program.trim().is_empty() => Kind::Program(program.to_owned()),
             _ => {
-                let known = "sentiment, readability, length, regex:PATTERN, words:FILE or command:PROGRAM";
+                let known = "sentiment, readability, grade, length, regex:PATTERN, words:FILE or command:PROGRAM";
                 return refuse(format!(
                     "no rule is {text:?}, expected {known}, with a minus before it to turn it round"
                 ));
@@ -64,7 +67,8 @@ impl Rule {
     pub fn score(&self, text: &str) -> Result<f64> {
         let score = match &self.kind {
             Kind::Sentiment => SentimentIntensityAnalyzer::new().polarity_scores(text).compound,
-            Kind::Readability => reading_ease(text),
+            Kind::Readability => reading(text, 206.835, [-1.015, -84.6]),
+            Kind::Grade => reading(text, -15.59, [0.39, 11.8]),
             Kind::Length => words(text).count() as f64,
             Kind::Matches(regex) => regex.find_iter(text).map_while(Result::ok).count() as f64,
             Kind::Words(list) => {
@@ -96,8 +100,8 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(move |c| !inside(c)).filter(|word| word.chars().any(char::is_alphanumeric))
 }
 
-/// `206.835 - 1.015 words/sentence - 84.6 syllables/word`; 0 for a text without words.
-fn reading_ease(text: &str) -> f64 {
+/// `constant + per_sentence * words/sentence + per_word * syllables/word`, as Flesch's formulas are; 0 for a text without words.
+fn reading(text: &str, constant: f64, [per_sentence, per_word]: [f64; 2]) -> f64 {
     let count = words(text).count() as f64;
     if count == 0.0 {
         return 0.0;
@@ -105,7 +109,7 @@ fn reading_ease(text: &str) -> f64 {
     let ends = |sentence: &&str| words(sentence).next().is_some();
     let sentences = text.split(['.', '!', '?', '\n']).filter(ends).count().max(1) as f64;
     let syllables: usize = words(text).map(syllables).sum();
-    206.835 - 1.015 * count / sentences - 84.6 * syllables as f64 / count
+    constant + per_sentence * count / sentences + per_word * syllables as f64 / count
 }
 
 /// Runs of vowels, but for a silent e at the end: right for about nine English words of ten, which is what the measure needs.
@@ -159,6 +163,10 @@ mod tests {
         let hard = "Institutional considerations necessitate multidimensional administrative deliberation.";
         assert!(score("readability", "The cat sat on the mat. It was warm.") > 90.0);
         assert!(score("readability", hard) < 0.0);
+        assert!(score("grade", hard) > 20.0);
+        // Six words of one syllable a sentence, and three: 0.39 * 6 + 11.8 - 15.59, and 0.39 * 3 less.
+        assert!((score("grade", "The cat sat on the mat.") + 1.45).abs() < 1e-9);
+        assert!((score("-grade", "It was warm. He slept well.") - 2.62).abs() < 1e-9);
         assert_eq!(score("length", "one two, three!"), 3.0);
         assert_eq!(score("regex:o+", "foo boo o"), 3.0);
     }

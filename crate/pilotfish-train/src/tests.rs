@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::batch::{BatchResult, Item, evaluate, gradients};
 use crate::lora::Change;
 use crate::optimizer::{AdamW, clip};
-use crate::{AnswerScore, Base, Lora, Objective, OptimizerOptions, PairScore, Tree};
+use crate::{AnswerScore, Base, Lora, LoraOptions, Objective, OptimizerOptions, PairScore, ParmOptions, Tree};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
@@ -57,8 +57,13 @@ impl Golden {
         let case: Case = serde_json::from_str(case).expect("the case is JSON");
         let tensors = SafeTensors::deserialize(&bytes).expect("it is safetensors");
         let base = tiny(&case.model);
-        let mut lora =
-            Lora { rank: case.rank, scale: case.alpha / case.rank as f32, dropout: 0.0, changes: Vec::new() };
+        let mut lora = Lora {
+            rank: case.rank,
+            scale: case.alpha / case.rank as f32,
+            dropout: 0.0,
+            dimensions: 0,
+            changes: Vec::new(),
+        };
         let (mut gradients, mut after) = (Vec::new(), Vec::new());
         for layer in 0..base.spec.n_layers() {
             for module in Module::ALL {
@@ -74,7 +79,7 @@ impl Golden {
                     )
                 };
                 let (Some(a), Some(b)) = (part("a", "before"), part("b", "before")) else { continue };
-                lora.changes.push(Change { place: (layer, module), a, b });
+                lora.changes.push(Change { place: (layer, module), a, b, mixing: None });
                 gradients.extend(["a", "b"].map(|half| part(half, "gradient").expect("each has one")));
                 after.extend(["a", "b"].map(|half| part(half, "after").expect("each has one")));
             }
@@ -87,9 +92,13 @@ impl Golden {
         let trees: Vec<Tree> = self.case.pairs.iter().map(|pair| tree(pair, needs_rejected)).collect();
         let references: Vec<PairScore> =
             self.case.pairs.iter().map(|pair| pair.reference.map(|sum| AnswerScore { sum, tokens: 1 })).collect();
-        let items: Vec<Item<'_>> =
-            trees.iter().zip(&references).map(|(tree, reference)| Item { tree, reference: Some(reference) }).collect();
-        gradients(&self.base, &self.lora, &items, &self.case.objective, 0, threads).expect("it is computed")
+        let weight = 1.0 / trees.len() as f64;
+        let items: Vec<Item<'_>> = trees
+            .iter()
+            .zip(&references)
+            .map(|(tree, reference)| Item { tree, reference: Some(reference), weight })
+            .collect();
+        gradients(&self.base, (&self.lora, &[]), &items, &self.case.objective, 0, threads).expect("it is computed")
     }
 }
 
@@ -180,9 +189,57 @@ fn a_tree_gives_what_separate_sequences_give() {
         .collect();
     let scores = |trees: &[Tree]| {
         let trees: Vec<&Tree> = trees.iter().collect();
-        evaluate(&golden.base, Some(&golden.lora), &trees, 1, &|_| true).expect("it is computed").concat()
+        evaluate(&golden.base, Some((&golden.lora, &[])), &trees, 1, &|_| true).expect("it is computed").concat()
     };
     for (together, apart) in scores(&together).iter().zip(scores(&apart)) {
         assert!((together.sum - apart.sum).abs() < 1e-5, "{together:?} {apart:?}");
+    }
+}
+
+/// A preference-conditioned adapter of two dimensions whose matrices are all away from zero, and the golden pairs, half of each.
+fn conditioned(base: &Base) -> Lora {
+    let parm = ParmOptions { dimensions: vec!["one".into(), "other".into()], rank: 2 };
+    let options = LoraOptions { rank: 3, ..LoraOptions::default() };
+    let mut lora = Lora::new(&base.spec, &options, Some(&parm), 5).expect("it is made");
+    let mut state = 9u32;
+    for value in lora.changes.iter_mut().flat_map(|change| &mut change.b) {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *value = ((state >> 16) as f32 / 65_536.0 - 0.5) * 0.2;
+    }
+    lora
+}
+
+fn conditioned_loss(golden: &Golden, lora: &Lora, preference: &[f32]) -> BatchResult {
+    let trees: Vec<Tree> = golden.case.pairs.iter().map(|pair| tree(pair, true)).collect();
+    let half = trees.len() / 2;
+    let weight = |at: usize| f64::from(preference[usize::from(at >= half)]) / half as f64;
+    let items: Vec<Item<'_>> =
+        trees.iter().enumerate().map(|(at, tree)| Item { tree, reference: None, weight: weight(at) }).collect();
+    gradients(&golden.base, (lora, preference), &items, &golden.case.objective, 0, 2).expect("it is computed")
+}
+
+#[test]
+fn gradients_under_a_preference_are_slopes_for_every_kind_of_matrix() {
+    let golden = Golden::read("arm-llama");
+    let lora = conditioned(&golden.base);
+    let preference = [0.3, 0.7];
+    let found = conditioned_loss(&golden, &lora, &preference);
+    // Slices come in fours: A, B, W1, W2.
+    for kind in 0..4 {
+        let of_kind = |index: usize| index % 4 == kind;
+        let chosen = || found.gradients.iter().enumerate().filter(|(index, _)| of_kind(*index));
+        let norm = chosen().flat_map(|(_, slice)| slice).map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        assert!(norm > 0.0, "kind {kind} learns nothing");
+        let along = |step: f64| {
+            let mut moved = lora.clone();
+            let slices = moved.slices_mut().zip(&found.gradients).enumerate().filter(|(index, _)| of_kind(*index));
+            for (value, gradient) in slices.flat_map(|(_, (slice, gradient))| slice.iter_mut().zip(gradient)) {
+                *value += (step * f64::from(*gradient) / norm) as f32;
+            }
+            conditioned_loss(&golden, &moved, &preference).loss
+        };
+        let step = 1e-2;
+        let slope = (along(step) - along(-step)) / (2.0 * step);
+        assert!((slope - norm).abs() < 0.02 * norm + 1e-5, "kind {kind}: slope {slope}, gradient {norm}");
     }
 }

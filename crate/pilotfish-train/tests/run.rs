@@ -12,7 +12,7 @@ use pilotfish::model::{RowAdapter, merge};
 use pilotfish_train::output::{About, Results, write_results};
 use pilotfish_train::pairs::{EncodeOptions, Pair, PairReport, encode, read};
 use pilotfish_train::run::{self, Event, Outcome, RunFolder, RunOptions, Stopped};
-use pilotfish_train::{Base, LoraOptions, Objective, OptimizerOptions, TrainError, Tree};
+use pilotfish_train::{Base, LoraOptions, Objective, OptimizerOptions, ParmOptions, TrainError, Tree};
 
 const MODEL: &str = "tiny-llama-q4_1.gguf";
 
@@ -44,6 +44,7 @@ fn pairs(count: usize) -> Vec<Pair> {
         .map(|line| Pair {
             line: line + 1,
             tree: Tree { prompt: tokens(3), answers: vec![tokens(4 + line % 3), tokens(5)] },
+            dimension: 0,
         })
         .collect()
 }
@@ -53,6 +54,7 @@ fn options(steps: usize) -> RunOptions {
         objective: Objective::Arm { beta: 0.2, length_normalised: false, margin: 0.0, label_smoothing: 0.0 },
         lora: LoraOptions { rank: 8, alpha: 16.0, ..LoraOptions::default() },
         optimizer: OptimizerOptions { learning_rate: 1e-2, ..OptimizerOptions::default() },
+        parm: None,
         batch: 8,
         steps,
         eval_every: 0,
@@ -79,8 +81,12 @@ fn quietly(_: Event<'_>) -> bool {
     true
 }
 
-fn curve(outcome: &Outcome) -> Vec<u64> {
-    outcome.steps.iter().map(|step| step.loss.to_bits()).collect()
+/// That two runs took the same steps. Those of a run that went on were read from decimal digits, which may cost a double's last bit.
+fn same_curve(one: &Outcome, other: &Outcome) {
+    assert_eq!(one.steps.len(), other.steps.len());
+    for (one, other) in one.steps.iter().zip(&other.steps) {
+        assert!((one.loss - other.loss).abs() <= 2.0 * f64::EPSILON * one.loss.abs(), "{one:?} {other:?}");
+    }
 }
 
 #[test]
@@ -140,13 +146,98 @@ fn an_interrupted_run_goes_on_as_if_it_had_not_been() {
         }
     };
     assert!(parts > 2, "it was interrupted");
-    assert_eq!(curve(&outcome), curve(&whole));
+    same_curve(&outcome, &whole);
     assert_eq!(outcome.lora, whole.lora);
     assert_eq!(outcome.evaluations.len(), whole.evaluations.len());
     for ((step, found), (whole_step, whole)) in outcome.evaluations.iter().zip(&whole.evaluations) {
         // They went through decimal digits.
         assert!(step == whole_step && (found.loss - whole.loss).abs() < 1e-12, "{found:?} {whole:?}");
     }
+}
+
+/// Every pair twice, with opposite preferences in two dimensions.
+fn two_dimensions(count: usize) -> Vec<Pair> {
+    let mut both = pairs(count);
+    let turned = |pair: &Pair| {
+        let mut tree = pair.tree.clone();
+        tree.answers.reverse();
+        Pair { line: pair.line, tree, dimension: 1 }
+    };
+    both.extend(both.iter().map(turned).collect::<Vec<_>>());
+    both
+}
+
+fn parm(steps: usize) -> RunOptions {
+    let parm = ParmOptions { dimensions: vec!["one".into(), "other".into()], rank: 4 };
+    RunOptions { lora: LoraOptions { rank: 4, ..LoraOptions::default() }, parm: Some(parm), ..options(steps) }
+}
+
+#[test]
+fn one_adapter_learns_opposite_preferences_and_the_vector_chooses() {
+    let (base, pairs) = (base(), two_dimensions(8));
+    let folder = folder("parm");
+    let options = parm(300);
+    let outcome = train(&base, &pairs, &pairs, &options, (&folder, false), 2, &quietly).expect("it runs");
+    let after = outcome.after.expect("judged");
+    assert_eq!((after.pairs, after.accuracy), (16, 1.0), "each pair under its own dimension: {after:?}");
+    for (name, (before, after)) in &outcome.dimensions {
+        assert!(before.accuracy < 0.9 && after.accuracy == 1.0, "{name}: {before:?}, {after:?}");
+    }
+    // What is written does the same in the engine.
+    let about = About { base_name: "x/Tiny".into(), ..About::default() };
+    let reports = [("one".to_owned(), PairReport::default()), ("other".to_owned(), PairReport::default())];
+    let results =
+        Results { name: "both", about: &about, base: &base, options: &options, reports: &reports, outcome: &outcome };
+    write_results(&folder, &results).expect("it is written");
+    let file = |name: &str| fs::read(folder.join(name)).expect("it is there");
+    let config = String::from_utf8(file("adapter_config.json")).expect("text");
+    let peft = Adapter::from_peft(&config, &file("adapter_model.safetensors")).expect("it is PARM's format");
+    let gguf = Adapter::from_gguf(&file("both.gguf")).expect("it is ours");
+    let model = fs::read(model_path()).expect("it is there");
+    let header = Header::parse(&model, model.len() as u64).expect("a GGUF");
+    let spec = ModelSpec::from_header(&header).expect("a model");
+    for (name, adapter, bound) in [("peft", peft, 1e-3), ("gguf", gguf, 0.1)] {
+        let adapter = adapter.fitted(&spec).expect("it fits");
+        assert_eq!(adapter.preferences.len(), 2, "{name}");
+        for (dimension, (_, (_, after))) in outcome.dimensions.iter().enumerate() {
+            let preference = [1.0 - dimension as f32, dimension as f32];
+            let used = RowAdapter { adapter: &adapter, share: 1.0, preference: &preference };
+            let merged = merge(&model, &spec, &used).expect("it merges");
+            let of: Vec<&Pair> = pairs.iter().filter(|pair| pair.dimension == dimension).collect();
+            let margin = |pair: &&Pair| {
+                let sums = [0, 1].map(|answer| sum(&merged, &pair.tree.prompt, &pair.tree.answers[answer]));
+                sums[0] - sums[1]
+            };
+            let margins: Vec<f64> = of.iter().map(margin).collect();
+            assert!(margins.iter().all(|margin| *margin > 0.0), "{name} {dimension}: {margins:?}");
+            let mean = margins.iter().sum::<f64>() / margins.len() as f64;
+            assert!((mean - after.margin).abs() < bound, "{name} {dimension}: {mean} of {}", after.margin);
+        }
+    }
+    let card = String::from_utf8(file("README.md")).expect("text");
+    assert!(card.contains("weights of one, other") && card.contains("| other, after |"), "{card}");
+}
+
+#[test]
+fn an_interrupted_parm_run_goes_on_exactly() {
+    let (base, pairs) = (base(), two_dimensions(6));
+    let options = RunOptions { batch: 4, eval_every: 5, ..parm(12) };
+    let whole = train(&base, &pairs, &pairs, &options, (&folder("parm-whole"), false), 2, &quietly).expect("it runs");
+    let folder = folder("parm-parts");
+    let first = train(
+        &base,
+        &pairs,
+        &pairs,
+        &options,
+        (&folder, false),
+        1,
+        &|event| !matches!(event, Event::Step { metrics, .. } if metrics.step == 7),
+    );
+    assert_eq!(first.expect("it runs").stopped, Stopped::Interrupted);
+    let outcome = train(&base, &pairs, &pairs, &options, (&folder, true), 2, &quietly).expect("it runs");
+    same_curve(&outcome, &whole);
+    assert_eq!(outcome.lora, whole.lora);
+    assert_eq!(outcome.dimensions.len(), 2);
 }
 
 #[test]
@@ -172,9 +263,9 @@ fn what_is_written_gives_the_trainers_own_log_probabilities() {
     let folder = folder("written");
     let outcome = train(&base, &pairs, &pairs, &options, (&folder, false), 2, &quietly).expect("it runs");
     let about = About { base_name: "tiny".into(), ..About::default() };
-    let report = PairReport::default();
+    let reports = [(String::new(), PairReport::default())];
     let results =
-        Results { name: "heart", about: &about, base: &base, options: &options, report: &report, outcome: &outcome };
+        Results { name: "heart", about: &about, base: &base, options: &options, reports: &reports, outcome: &outcome };
     write_results(&folder, &results).expect("it is written");
     let file = |name: &str| fs::read(folder.join(name)).expect("it is there");
     let config = String::from_utf8(file("adapter_config.json")).expect("text");
@@ -281,6 +372,8 @@ fn options_that_mean_nothing_are_refused() {
     refused(&|options| options.lora.dropout = 1.0, "dropout is 1");
     refused(&|options| options.lora.targets.clear(), "no matrix");
     refused(&|options| options.batch = 0, "0 pairs a step");
+    refused(&|options| (options.parm, options.objective) = (parm(1).parm, Objective::Sft), "objective arm");
+    refused(&|options| options.parm = Some(ParmOptions { dimensions: vec![], rank: 4 }), "two at least");
     refused(&|options| options.patience = 1, "needs evaluations");
     refused(&|options| options.optimizer.learning_rate = f64::INFINITY, "learning rate");
     refused(&|options| options.objective = Objective::Dpo { beta: 0.0, label_smoothing: 0.0 }, "beta is 0");

@@ -22,11 +22,21 @@ pub struct Engine(pub(crate) engine::Engine);
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens what runs the models. `options` is an `EngineOptions` as JSON.
-    pub async fn open(options: String) -> Result<Engine, JsValue> {
+    /// Opens what runs the models. `options` is an `EngineOptions` as JSON; `pause` gives a promise, which is awaited between two steps of
+    /// the CPU so that the worker hears what it is told.
+    pub async fn open(options: String, pause: js_sys::Function) -> Result<Engine, JsValue> {
         let options: engine::EngineOptions =
             serde_json::from_str(&options).map_err(|error| bad_argument("engine options", &error))?;
-        Ok(Self(engine::Engine::open(&options, engine::Host::new(|| now())).await.map_err(engine_error)?))
+        let host = engine::Host::new(|| now()).with_pause(move || {
+            let paused = pause.call0(&JsValue::NULL).map(|promise| js_sys::Promise::resolve(&promise));
+            Box::pin(async move {
+                // A pause that fails is none, and the next one may be.
+                if let Ok(promise) = paused {
+                    let _ = wasm_bindgen_futures::JsFuture::from(promise).await;
+                }
+            })
+        });
+        Ok(Self(engine::Engine::open(&options, host).await.map_err(engine_error)?))
     }
 
     /// An `EngineInfo` as JSON.

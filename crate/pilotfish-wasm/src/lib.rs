@@ -4,6 +4,8 @@
 //! cross as typed arrays. Nothing here decides anything: that is the engine's work.
 
 mod adapter;
+#[cfg(feature = "cpu")]
+mod crew;
 mod engine;
 mod error;
 #[cfg(feature = "grid")]
@@ -17,6 +19,8 @@ mod session;
 mod source;
 
 pub use adapter::Adapter;
+#[cfg(feature = "cpu")]
+pub use crew::{instructions, join, serve, threads};
 pub use engine::Engine;
 #[cfg(feature = "grid")]
 pub use grid::Grid;

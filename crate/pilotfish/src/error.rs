@@ -49,10 +49,14 @@ pub enum Error {
     #[error("this build runs on the GPU alone: take the one with the CPU backend (cargo feature `cpu`)")]
     NoCpu,
     /// What runs the engine's models is not known before the first is loaded.
-    #[error("no model was loaded with this engine yet, and the first decides what runs them: load the model with this engine")]
+    #[error(
+        "no model was loaded with this engine yet, and the first decides what runs them: load the model with this engine"
+    )]
     NoModel,
     /// A model of another engine.
-    #[error("the model is in the {found}'s memory, but this engine runs on the {expected}: load the model with this engine")]
+    #[error(
+        "the model is in the {found}'s memory, but this engine runs on the {expected}: load the model with this engine"
+    )]
     OtherProcessor {
         /// Where it is.
         found: &'static str,

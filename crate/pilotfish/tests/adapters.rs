@@ -5,7 +5,7 @@ mod common;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use common::{engine, engines, fixture, ids, load, run_on, wait};
+use common::{Variant, engine, engines, fixture, ids, load, run_on, wait};
 use pilotfish::Error;
 use pilotfish::adapter::Adapter;
 use pilotfish::arch::ModelSpec;
@@ -80,7 +80,9 @@ const PROMPT: [u32; 5] = [40, 7, 99, 260, 3];
 
 #[test]
 fn a_row_under_an_adapter_gives_the_reference_logits() {
-    for (shape, engine) in engines() {
+    for Variant { name: shape, engine, most_kl } in engines() {
+        // The most that a candidate's log-probability may be off.
+        let most_of_one = if most_kl > 1e-3 { 2e-1 } else { 2e-2 };
         for name in ["qkv", "all", "gemma", "parm"] {
             let expected = expected(name);
             let model = load(&engine, &expected.model);
@@ -92,7 +94,7 @@ fn a_row_under_an_adapter_gives_the_reference_logits() {
                 assert_eq!(found.len(), reference.len());
                 for (position, (found, reference)) in found.iter().zip(reference).enumerate() {
                     let kl = kl(reference, found);
-                    assert!(kl < 1e-4, "{name}, {shape}, scored at {position}: KL {kl}");
+                    assert!(kl < most_kl, "{name}, {shape}, scored at {position}: KL {kl}");
                 }
                 // Decoding takes other kernels than scoring; the base's own row may carry the adapter.
                 let options = SessionOptions { adapters: vec![used.clone()], candidates: 64, ..options(ids, 1) };
@@ -100,7 +102,7 @@ fn a_row_under_an_adapter_gives_the_reference_logits() {
                 let last = log_softmax(&reference[ids.len() - 1]);
                 for candidate in &steps[0].candidates {
                     let off = (candidate.log_probs.base - last[candidate.id as usize]).abs();
-                    assert!(off < 2e-2, "{name}, {shape}, decoded: token {} is off by {off}", candidate.id);
+                    assert!(off < most_of_one, "{name}, {shape}, decoded: token {} is off by {off}", candidate.id);
                 }
             }
         }

@@ -4,7 +4,7 @@ mod common;
 
 use std::rc::Rc;
 
-use common::{engine, engines, ids, load, run, wait};
+use common::{Variant, engine, engines, ids, load, run, wait};
 use pilotfish::engine::{
     Engine, Guide, GuideKind, Model, Models, Prompt, Session, SessionOptions, Step, Stop, WhenFull, each_logits,
 };
@@ -109,7 +109,7 @@ fn a_turn_that_cannot_be_leaves_the_session_as_it_was() {
 
 #[test]
 fn samples_are_what_single_sessions_with_their_seeds_make() {
-    for (_, engine) in engines() {
+    for Variant { engine, .. } in engines() {
         let model = load(&engine, BASE);
         // Three samples of two rows are multiplied as vectors; nine, eighteen rows, as a matrix.
         for samples in [3, 9] {

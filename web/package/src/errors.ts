@@ -6,8 +6,12 @@
  * pass through as they are.
  */
 export type ErrorCode =
-  /** The browser offers no WebGPU, or no adapter. */
+  /** The GPU was asked for, and the browser offers no WebGPU, or no adapter. */
   | 'gpu.unavailable'
+  /** The browser's WebAssembly has no SIMD, which the CPU backend needs. */
+  | 'cpu.no_simd'
+  /** The model does not fit the memory that WebAssembly can have here. */
+  | 'cpu.too_large'
   /** The engine panicked: a bug. The instance is closed; open a new one. */
   | 'internal'
   /** The worker died or could not be started. The instance is closed; open a new one. */

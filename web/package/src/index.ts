@@ -7,10 +7,12 @@ export type { Session } from './session.js';
 export type { ResumeOptions, TurnOptions } from './turn.js';
 export type {
   AdapterInfo,
+  Backend,
   CacheEntry,
   CacheUsage,
   Candidate,
   Cost,
+  CpuInfo,
   EngineInfo,
   Filter,
   LoadOptions,
@@ -20,6 +22,7 @@ export type {
   ModelInfo,
   OpenOptions,
   PeftSource,
+  Precision,
   Progress,
   Prompt,
   Reward,

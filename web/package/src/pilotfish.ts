@@ -29,7 +29,7 @@ export class ModelCache {
 }
 
 /**
- * One engine: a worker with the WebAssembly module and a GPU device of its own.
+ * One engine: a worker with the WebAssembly module and a GPU device of its own, or with threads of the CPU.
  *
  * ```ts
  * const pf = await Pilotfish.open();
@@ -42,32 +42,37 @@ export class ModelCache {
  * ```
  */
 export class Pilotfish {
-  readonly info: EngineInfo;
   readonly cache: ModelCache;
   /** Resolves, with the reason, when this instance can no longer be used: `close()`, or a crash of the worker. */
   readonly closed: Promise<PilotfishError>;
   readonly #channel: Channel;
+  #info: EngineInfo;
 
   private constructor(channel: Channel, info: EngineInfo) {
     this.#channel = channel;
-    this.info = info;
+    this.#info = info;
     this.cache = new ModelCache(channel);
     this.closed = channel.closed;
   }
 
+  /** What it runs on. Where the GPU is software, the first model decides between that and the CPU: look again after it. */
+  get info(): EngineInfo {
+    return this.#info;
+  }
+
   /**
-   * Starts the worker, loads the WebAssembly module and opens the GPU.
-   * @throws PilotfishError `gpu.unavailable` where there is no WebGPU, `worker.crashed` when the worker cannot start
+   * Starts the worker, loads the WebAssembly module that suits the machine and opens the GPU, or starts threads.
+   * @throws PilotfishError `gpu.unavailable` where the GPU was asked for and there is no WebGPU, `cpu.no_simd` where the browser is too
+   *   old for the CPU backend, `worker.crashed` when the worker cannot start
    */
   static async open(options: OpenOptions = {}): Promise<Pilotfish> {
     // Written exactly so: bundlers look for this expression.
     const worker = options.worker?.() ?? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
     const channel = new Channel(worker);
-    const { matvec, power, subgroups } = options;
+    const { backend, precision, threads, matvec, power, subgroups } = options;
+    const params = withoutUndefined({ backend, precision, threads, matvec, power, subgroups });
     try {
-      const info = await channel.call('open', withoutUndefined({ matvec, power, subgroups }), {
-        signal: options.signal,
-      });
+      const info = await channel.call('open', params, { signal: options.signal });
       return new Pilotfish(channel, info);
     } catch (error) {
       channel.end(new PilotfishError('closed', 'the engine could not be opened'));
@@ -76,13 +81,14 @@ export class Pilotfish {
   }
 
   /**
-   * Loads a GGUF model onto the GPU. A URL is downloaded into the cache first; a download that was cut goes on where it
+   * Loads a GGUF model. A URL is downloaded into the cache first; a download that was cut goes on where it
    * stopped, within this call and in later ones.
    */
   async load(source: Source, options: LoadOptions = {}): Promise<Model> {
     const { signal, onProgress } = options;
     const params = { source: wireSource(source), ...loadParams(options) };
-    const { handle, info } = await this.#channel.call('load', params, { signal, onProgress });
+    const { handle, info, engine } = await this.#channel.call('load', params, { signal, onProgress });
+    this.#info = engine;
     return new Model(this.#channel, handle, info);
   }
 
@@ -91,7 +97,7 @@ export class Pilotfish {
     return this.#channel.call('memory', {});
   }
 
-  /** Ends the worker and frees the GPU. Whatever still waits is rejected with code `closed`. */
+  /** Ends the worker, its threads, and frees the GPU. Whatever still waits is rejected with code `closed`. */
   close(): void {
     this.#channel.end(new PilotfishError('closed', 'this instance was closed'));
   }

@@ -6,6 +6,7 @@
 import type { PlainError } from './errors.js';
 import type {
   AdapterInfo,
+  Backend,
   CacheEntry,
   CacheUsage,
   Cost,
@@ -13,6 +14,7 @@ import type {
   Filter,
   Message,
   ModelInfo,
+  Precision,
   Progress,
   Sampling,
   SavedSession,
@@ -104,10 +106,24 @@ export interface MadeSession {
   readonly info: SessionInfo;
 }
 
+export interface OpenParams {
+  readonly backend?: Backend;
+  readonly precision?: Precision;
+  readonly threads?: number;
+  readonly matvec?: string;
+  readonly power?: string;
+  readonly subgroups?: boolean;
+}
+
 /** The worker's methods: what each takes and answers. */
 export interface Methods {
-  open(params: { matvec?: string; power?: string; subgroups?: boolean }): EngineInfo;
-  load(params: { source: WireSource; sha256?: string; cache: boolean }): { handle: Handle; info: ModelInfo };
+  open(params: OpenParams): EngineInfo;
+  /** With what is known of the engine since. */
+  load(params: { source: WireSource; sha256?: string; cache: boolean }): {
+    handle: Handle;
+    info: ModelInfo;
+    engine: EngineInfo;
+  };
   tokenize(params: { model: Handle; text: string; special: boolean }): Uint32Array;
   detokenize(params: { model: Handle; ids: Uint32Array }): string;
   chat(params: { model: Handle; messages: readonly Message[] }): string;

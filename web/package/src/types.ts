@@ -1,9 +1,30 @@
 /** The public shapes. Log-probabilities are natural; entropy and KL are in nats; sizes are bytes. */
 
-/** How matrix-vector products are shaped; `auto` measures on the device. */
-export type Matvec = 'auto' | 'workgroup' | 'subgroup' | 'rows';
+/**
+ * How matrix-vector products are shaped; `auto` measures on the device. `rows` and `packed` are for adapters that run on the CPU;
+ * `packed` rounds activations to 8 bits (mean KL 1e-3), all others compute in f32.
+ */
+export type Matvec = 'auto' | 'workgroup' | 'subgroup' | 'rows' | 'packed';
+
+/**
+ * What runs the steps. `auto` takes the GPU; where there is none, the CPU; and where the GPU is software that plays one, whichever
+ * is measured to be faster on the first model.
+ */
+export type Backend = 'auto' | 'gpu' | 'cpu';
+
+/** How exactly the CPU multiplies: in f32, or with activations of 8 bits as llama.cpp does. */
+export type Precision = 'exact' | 'fast';
 
 export interface OpenOptions {
+  /** `auto` by default. */
+  readonly backend?: Backend;
+  /** `fast` by default on the CPU; a GPU is always exact. */
+  readonly precision?: Precision;
+  /**
+   * Threads of the CPU backend; as many as the machine has cores, at most 8, where it is not said. A page that is not cross-origin
+   * isolated has one.
+   */
+  readonly threads?: number;
   readonly matvec?: Matvec;
   /** Which adapter a machine with two should give; `high` by default. */
   readonly power?: 'high' | 'low';
@@ -15,18 +36,33 @@ export interface OpenOptions {
 }
 
 export interface EngineInfo {
+  /** What runs the models; null before the first is loaded where that is still to be measured. */
+  readonly backend: 'gpu' | 'cpu' | null;
+  /** Why that one, where it was not asked for: a sentence, or ''. */
+  readonly why: string;
+  /** The GPU; null where none was opened. */
   readonly adapter: {
     readonly vendor: string;
     readonly architecture: string;
     readonly device: string;
     readonly description: string;
     readonly backend: string;
-  };
+  } | null;
   /** True when the adapter runs on the CPU (SwiftShader, lavapipe, WARP): correct, and slow. */
   readonly software: boolean;
   readonly features: readonly string[];
   readonly limits: Readonly<Record<string, number>>;
+  /** How a GPU multiplies matrices and vectors; '' without one. */
   readonly matvec: string;
+  /** The CPU backend; null where it cannot come to be used. */
+  readonly cpu: CpuInfo | null;
+}
+
+export interface CpuInfo {
+  readonly threads: number;
+  /** `relaxed-simd` or `simd128`. */
+  readonly instructions: string;
+  readonly precision: Precision;
 }
 
 export interface ModelInfo {

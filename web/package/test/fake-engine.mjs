@@ -136,14 +136,21 @@ export class FakeEngine {
   engine = {
     info: () =>
       JSON.stringify({
-        name: '',
-        driver: '',
-        backend: 'webgpu',
-        software: true,
-        features: { f16: false, subgroups: true },
-        max_buffer: 5,
-        max_binding: 4,
-        matvec: 'rows',
+        processor: this.processor,
+        why: this.why,
+        ...(this.processor === 'cpu'
+          ? { matvec: null, cpu: { threads: 2, instructions: 'relaxed-simd', precision: 'fast' } }
+          : {
+              name: '',
+              driver: '',
+              backend: 'webgpu',
+              software: true,
+              features: { f16: false, subgroups: true },
+              max_buffer: 5,
+              max_binding: 4,
+              matvec: 'rows',
+              cpu: null,
+            }),
       }),
     load: async (
       /** @type {{ size: number, read(offset: number, length: number): Promise<Uint8Array> }} */ from,
@@ -163,6 +170,14 @@ export class FakeEngine {
     free: () => {},
   };
 
+  /** What runs the models. @type {'gpu' | 'cpu' | null} */
+  processor = 'gpu';
+  /** @type {string | null} */
+  why = null;
+  /** The options of `open`, as they came. @type {unknown} */
+  asked;
+  /** Bytes that a model may take. @type {number | null} */
+  limit = null;
   running = 0;
   scoring = 0;
   /** What a search wants to know rewards of, before each step. @type {string[] | undefined} */
@@ -309,8 +324,8 @@ export class FakeEngine {
   #scorer = async () => assert.fail('nobody gave a scorer');
 }
 
-/** @param {FakeEngine} fake */
-export async function opened(fake) {
+/** @param {FakeEngine} fake @param {object} [options] of `Pilotfish.open` */
+export async function opened(fake, options = {}) {
   const { port1, port2 } = new MessageChannel();
   const host = new Host(port2, {
     cache: {
@@ -319,11 +334,17 @@ export async function opened(fake) {
       remove: async () => true,
       usage: async () => ({ models: 0, used: 0, quota: 0 }),
     },
-    surface: async () => ({ surface: fake.surface, memory: new WebAssembly.Memory({ initial: 2 }) }),
-    open: async () => ({
-      engine: fake.engine,
-      adapter: { vendor: 'v', architecture: 'a', device: '', description: '' },
-    }),
+    start: async (/** @type {unknown} */ options) => {
+      fake.asked = options;
+      return {
+        surface: fake.surface,
+        memory: new WebAssembly.Memory({ initial: 2 }),
+        adapter: fake.processor === 'gpu' ? { vendor: 'v', architecture: 'a', device: '', description: '' } : null,
+        why: fake.processor === 'gpu' ? '' : 'this browser has no WebGPU',
+        limit: fake.limit,
+        open: async () => fake.engine,
+      };
+    },
   });
   const worker = Object.assign(port1, {
     terminate() {
@@ -331,7 +352,7 @@ export async function opened(fake) {
       port2.close();
     },
   });
-  const pf = await Pilotfish.open({ worker: () => worker });
+  const pf = await Pilotfish.open({ ...options, worker: () => worker });
   running.push(pf);
   return { pf, host };
 }

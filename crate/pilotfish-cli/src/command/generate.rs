@@ -177,7 +177,7 @@ fn refuse_early(options: &SessionOptions, guides: &[GuideSpec]) -> Result<()> {
 fn memory(plan: &SessionPlan) -> String {
     let rows = plan.rows.rows.len();
     format!(
-        "GPU memory: weights {}, keys and values {} ({} positions, {rows} row{}), activations {}",
+        "memory: weights {}, keys and values {} ({} positions, {rows} row{}), activations {}",
         bytes(plan.memory.weights),
         bytes(plan.memory.kv),
         plan.context,
@@ -221,9 +221,13 @@ fn summary(made: &Generated) -> String {
         let per_token = cost.decoded as f64 / timing.tokens.max(1) as f64;
         search = format!("; {} positions computed for each token, reward {reward:.2}", rate(per_token));
     }
+    let dispatches = match info.dispatches_per_step {
+        0 => String::new(),
+        n => format!("; {n} dispatches a step"),
+    };
     let speed = |rate_of: Option<f64>| rate_of.map_or(String::new(), |value| format!(" ({} tok/s)", rate(value)));
     format!(
-        "{} tokens{}; first after {}, prompt of {} tokens in {} row{}{}; {} dispatches a step; at most {} of keys and values{}; {why}",
+        "{} tokens{}; first after {}, prompt of {} tokens in {} row{}{}{dispatches}; at most {} of keys and values{}; {why}",
         timing.tokens,
         speed(timing.decode_rate()),
         seconds(timing.first_token),
@@ -231,7 +235,6 @@ fn summary(made: &Generated) -> String {
         info.rows.len(),
         if info.rows.len() == 1 { "" } else { "s" },
         speed(timing.prefill_rate()),
-        info.dispatches_per_step,
         bytes(cost.kv_peak),
         search,
     )

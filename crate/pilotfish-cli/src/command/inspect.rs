@@ -51,7 +51,7 @@ struct Format {
     bytes: u64,
 }
 
-/// GPU memory in bytes.
+/// Memory in bytes, the GPU's or the CPU's.
 #[derive(Debug, Serialize)]
 struct MemoryReport {
     weights: u64,
@@ -183,7 +183,7 @@ fn describe(
     }
     if let Some(memory) = memory {
         page.line(format_args!(
-            "\nGPU memory: weights {}, keys and values {} ({} a position, {} positions, {} row{}), activations {}",
+            "\nmemory: weights {}, keys and values {} ({} a position, {} positions, {} row{}), activations {}",
             bytes(memory.weights),
             bytes(memory.kv),
             bytes(memory.kv_per_position),

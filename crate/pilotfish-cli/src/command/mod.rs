@@ -65,7 +65,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Generate(args) => generate::run(args, global).await?,
         Command::ConvertAdapter(args) => convert_adapter::run(args, global).await?,
         Command::Merge(args) => merge::run(args, global).await?,
-        Command::Pairs(args) => pairs::run(args, global).await?,
+        Command::Pairs(args) => pairs::run(args, global)?,
         Command::Train(command) => train::run(command, global)?,
         Command::Eval(args) => eval::run(args, global).await?,
         Command::Bench(args) => bench::run(args, global).await?,

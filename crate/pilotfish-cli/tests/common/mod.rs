@@ -23,11 +23,15 @@ pub(crate) fn pilotfish<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> R
     Run { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
 
+/// What the tests run on.
+pub(crate) fn backend() -> String {
+    std::env::var("PILOTFISH_TEST_BACKEND").unwrap_or_else(|_| "gpu".into())
+}
+
 /// The program, to be given arguments.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pilotfish"));
-    let backend = std::env::var("PILOTFISH_TEST_BACKEND").unwrap_or_else(|_| "gpu".into());
-    command.args(["--matvec", "rows", "--precise", "--backend", &backend]);
+    command.args(["--matvec", "rows", "--precise", "--backend", &backend()]);
     // Mesa's drivers complain on stderr where this is not set.
     command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
     command

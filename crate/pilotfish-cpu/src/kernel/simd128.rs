@@ -13,9 +13,10 @@ const LANES: usize = 4;
 type Ints = v128;
 type Floats = v128;
 
-super::driver!();
+super::driver!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
+#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
 #[inline]
 fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
     block: &[Line; BITS],
@@ -23,7 +24,7 @@ fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
     x: [&Block; T],
     start: [i32; T],
 ) -> [Ints; T] {
-    #[cfg(target_feature = "relaxed-simd")]
+    #[cfg(feature = "relaxed-simd")]
     if BITS < 8 {
         let mut sums = [i32x4_splat(0); T];
         for t in 0..T {

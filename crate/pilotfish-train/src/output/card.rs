@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use super::Results;
 use crate::objective::Objective;
-use crate::run::{Evaluation, Stopped};
+use crate::run::{Evaluation, RunOptions, Stopped};
 
 /// Markdown with the front matter of Hugging Face's model cards.
 pub(super) fn card(results: &Results<'_>) -> String {
-    let Results { name, base, options, report, outcome, about, .. } = results;
-    let (spec, lora) = (&base.spec, &outcome.lora);
+    let Results { name, base, options, reports, outcome, about, .. } = results;
+    let lora = &outcome.lora;
     let mut text = String::from("---\n");
     // Writing to a string cannot fail.
     let mut line = |line: String| {
@@ -22,29 +22,36 @@ pub(super) fn card(results: &Results<'_>) -> String {
     line(format!(
         "base_model: {}\nlibrary_name: peft\ntags: [pilotfish, lora, {}]\n---\n",
         about.base_name,
-        kind(options.objective)
+        kind(options)
     ));
     line(format!("# {name}\n"));
     if let Some(description) = &about.description {
         line(format!("{description}\n"));
     }
-    line(match options.objective {
-        Objective::Arm { .. } => format!(
-            "An autoregressive reward model ([GenARM](https://arxiv.org/abs/2410.08193)): its log-probabilities are rewards that steer {} token by token.\n",
-            spec.name
+    let of = &about.base_name;
+    line(match (options.objective, &options.parm) {
+        (Objective::Arm { .. }, None) => format!(
+            "An autoregressive reward model ([GenARM](https://arxiv.org/abs/2410.08193)): its log-probabilities are rewards that steer {of} token by token.\n"
         ),
-        Objective::Dpo { .. } => {
-            format!("An adapter of {}, tuned by [DPO](https://arxiv.org/abs/2305.18290).\n", spec.name)
+        (Objective::Arm { .. }, Some(parm)) => format!(
+            "A preference-aware autoregressive reward model ([PARM](https://arxiv.org/abs/2505.06274)) for {of}: it is set by a vector of the weights of {}, in this order, which add up to one.\n",
+            parm.dimensions.join(", ")
+        ),
+        (Objective::Dpo { .. }, _) => {
+            format!("An adapter of {of}, tuned by [DPO](https://arxiv.org/abs/2305.18290).\n")
         }
-        Objective::Sft => format!("An adapter of {}, fine-tuned on chosen answers.\n", spec.name),
+        (Objective::Sft, _) => format!("An adapter of {of}, fine-tuned on chosen answers.\n"),
     });
     let mut targets: Vec<&str> = lora.changes.iter().map(|change| change.place.1.peft_name()).collect();
     targets.sort_unstable();
     targets.dedup();
+    let rank = match lora.turned_rank() {
+        0 => lora.rank.to_string(),
+        turned => format!("{} and, turning with the preference, {turned}", lora.rank - turned),
+    };
     line(format!(
-        "LoRA of rank {} (alpha {}) on {}: {} numbers, as PEFT (`adapter_config.json`, `adapter_model.safetensors`) and as GGUF (`{name}.gguf`).\n",
-        lora.rank,
-        lora.scale * lora.rank as f32,
+        "LoRA of rank {rank} (alpha {}) on {}: {} numbers, as PEFT (`adapter_config.json`, `adapter_model.safetensors`) and as GGUF (`{name}.gguf`).\n",
+        options.lora.alpha,
         targets.join(", "),
         lora.parameters(),
     ));
@@ -52,8 +59,11 @@ pub(super) fn card(results: &Results<'_>) -> String {
     if let Some(data) = &about.data {
         line(format!("{data}\n"));
     }
-    for sentence in report.sentences() {
-        line(format!("- {sentence}"));
+    for (dimension, report) in *reports {
+        let of = if dimension.is_empty() { String::new() } else { format!("{dimension}: ") };
+        for sentence in report.sentences() {
+            line(format!("- {of}{sentence}"));
+        }
     }
     line("\n## Training\n".into());
     let stopped = match outcome.stopped {
@@ -80,13 +90,21 @@ pub(super) fn card(results: &Results<'_>) -> String {
                 line(row(when, &found));
             }
         }
-        line("\nAccuracy is the share of pairs whose chosen answer has the greater summed log-probability; \"over the base\" takes the base's own margin off first, so that .500 is what the base alone has.".into());
+        for (name, (before, after)) in &outcome.dimensions {
+            line(row(&format!("{name}, before"), before));
+            line(row(&format!("{name}, after"), after));
+        }
+        line("\nAccuracy is the share of pairs whose chosen answer has the greater summed log-probability; \"over the base\" takes the base's own margin off first, so that .500 is what the base alone has; ± is one standard error.".into());
+        if options.parm.is_some() {
+            line("Each pair is judged with all weight on its own dimension.".into());
+        }
     }
     text
 }
 
-fn kind(objective: Objective) -> &'static str {
-    match objective {
+fn kind(options: &RunOptions) -> &'static str {
+    match options.objective {
+        Objective::Arm { .. } if options.parm.is_some() => "reward-model, parm",
         Objective::Arm { .. } => "reward-model",
         Objective::Dpo { .. } => "dpo",
         Objective::Sft => "sft",

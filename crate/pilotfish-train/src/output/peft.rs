@@ -13,17 +13,18 @@ use crate::error::{Result, TrainError};
 use crate::lora::Lora;
 
 /// Writes `adapter_config.json` and `adapter_model.safetensors` (f32) into `folder`. `base` is the name of the base model that
-/// PEFT looks for.
+/// PEFT looks for. A preference-conditioned adapter is written as PARM's own code has it, `PBLORA`.
 pub fn write_peft(folder: &Path, lora: &Lora, spec: &ModelSpec, base: &str) -> Result<()> {
     let mut targets: Vec<&str> = lora.changes.iter().map(|change| change.place.1.peft_name()).collect();
     targets.sort_unstable();
     targets.dedup();
-    let config = json!({
-        "peft_type": "LORA",
+    let (rank, turned) = (lora.rank as usize, lora.turned_rank() as usize);
+    let bilinear = lora.dimensions > 0;
+    let mut config = json!({
+        "peft_type": if bilinear { "PBLORA" } else { "LORA" },
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
-        "r": lora.rank,
-        "lora_alpha": lora.scale * lora.rank as f32,
+        "lora_alpha": lora.scale * if bilinear { turned } else { rank } as f32,
         "lora_dropout": lora.dropout,
         "target_modules": targets,
         "bias": "none",
@@ -33,10 +34,16 @@ pub fn write_peft(folder: &Path, lora: &Lora, spec: &ModelSpec, base: &str) -> R
         "use_dora": false,
         "use_rslora": false,
     });
+    if bilinear {
+        config["r1"] = json!(rank - turned);
+        config["r2"] = json!(turned);
+        config["obj_num"] = json!(lora.dimensions);
+    } else {
+        config["r"] = json!(rank);
+    }
     let mut text = serde_json::to_string_pretty(&config).unwrap_or_default();
     text.push('\n');
     write_whole(&folder.join("adapter_config.json"), text.as_bytes())?;
-    let rank = lora.rank as usize;
     let mut tensors = Vec::new();
     for change in &lora.changes {
         let (layer, module) = change.place;
@@ -45,10 +52,23 @@ pub fn write_peft(folder: &Path, lora: &Lora, spec: &ModelSpec, base: &str) -> R
             Module::Gate | Module::Up | Module::Down => "mlp",
         };
         let stem = format!("base_model.model.model.layers.{layer}.{block}.{}", module.peft_name());
-        let turned = spec.rope_style == RopeStyle::Interleaved && matches!(module, Module::Q | Module::K);
-        let b = if turned { half_split(&change.b, rank, spec.head_dim as usize) } else { change.b.clone() };
-        tensors.push((format!("{stem}.lora_A.weight"), [rank, change.a.len() / rank], bytes(&change.a)));
-        tensors.push((format!("{stem}.lora_B.weight"), [b.len() / rank, rank], bytes(&b)));
+        let interleaved = spec.rope_style == RopeStyle::Interleaved && matches!(module, Module::Q | Module::K);
+        let b = if interleaved { half_split(&change.b, rank, spec.head_dim as usize) } else { change.b.clone() };
+        let (a_shape, b_shape) = ([rank, change.a.len() / rank], [b.len() / rank, rank]);
+        let Some(mixing) = &change.mixing else {
+            tensors.push((format!("{stem}.lora_A.weight"), a_shape, bytes(&change.a)));
+            tensors.push((format!("{stem}.lora_B.weight"), b_shape, bytes(&b)));
+            continue;
+        };
+        let shared = rank - turned;
+        for (part, shape, values) in [
+            ("A", a_shape, &change.a),
+            ("B", b_shape, &b),
+            ("W1", [shared, shared], &mixing.shared),
+            ("W2", [lora.dimensions, turned * turned], &mixing.turned),
+        ] {
+            tensors.push((format!("{stem}.pblora_{part}"), shape, bytes(values)));
+        }
     }
     let path = folder.join("adapter_model.safetensors");
     let wrong = |error: safetensors::SafeTensorError| {

@@ -32,8 +32,8 @@ pub struct Results<'r> {
     pub base: &'r Base,
     /// How it was trained.
     pub options: &'r RunOptions,
-    /// On what.
-    pub report: &'r PairReport,
+    /// On what: the name of each dimension of preference, empty where there is only one, and its pairs.
+    pub reports: &'r [(String, PairReport)],
     /// What came of it.
     pub outcome: &'r Outcome,
 }

@@ -50,12 +50,15 @@ pub struct EncodeOptions {
     pub held_out: f64,
     /// Chooses them.
     pub seed: u64,
+    /// The dimension of preference that the pairs speak for.
+    #[serde(default)]
+    pub dimension: usize,
 }
 
 impl Default for EncodeOptions {
     fn default() -> Self {
         let (strings, end_of_turn) = (Strings::default(), EndOfTurn::default());
-        Self { strings, end_of_turn, max_tokens: 512, held_out: 0.1, seed: 0 }
+        Self { strings, end_of_turn, max_tokens: 512, held_out: 0.1, seed: 0, dimension: 0 }
     }
 }
 
@@ -66,6 +69,8 @@ pub struct Pair {
     pub line: usize,
     /// Prompt, chosen, rejected.
     pub tree: Tree,
+    /// The dimension of preference that it speaks for: 0 where there is only one.
+    pub dimension: usize,
 }
 
 /// Pairs to learn from and pairs to judge by, in the order of the file. `report` may already hold bad lines.
@@ -110,7 +115,7 @@ pub fn encode(
             None if share(&tree.prompt, options.seed) < options.held_out => &mut held_out,
             Some(Split::Train) | None => &mut train,
         };
-        into.push(Pair { line: record.line, tree });
+        into.push(Pair { line: record.line, tree, dimension: options.dimension });
     }
     let all = || train.iter().chain(&held_out).map(|pair: &Pair| &pair.tree);
     report.train = train.len();

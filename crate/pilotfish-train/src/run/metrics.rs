@@ -16,7 +16,7 @@ pub struct StepMetrics {
     pub step: usize,
     /// Mean over the batch, before the step.
     pub loss: f64,
-    /// Share of the batch's pairs whose chosen answer has the greater summed log-probability; absent for SFT.
+    /// Share of the batch's pairs whose chosen answer has the greater summed log-probability, by their weights; absent for SFT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
     /// Mean of `Σ log π(chosen) - Σ log π(rejected)`, in nats; absent for SFT.
@@ -45,6 +45,9 @@ pub(super) enum Entry {
         /// What it found.
         #[serde(flatten)]
         evaluation: Evaluation,
+        /// The same for each dimension of preference.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dimensions: Vec<Evaluation>,
     },
 }
 

@@ -6,6 +6,7 @@ use crate::error::{Result, TrainError};
 use crate::lora::LoraOptions;
 use crate::objective::Objective;
 use crate::optimizer::OptimizerOptions;
+use crate::parm::ParmOptions;
 
 /// Everything that decides what a run computes. Two runs with equal options, pairs and base give the same curve, whatever the
 /// number of threads and interruptions.
@@ -17,7 +18,10 @@ pub struct RunOptions {
     pub lora: LoraOptions,
     /// How it is trained.
     pub optimizer: OptimizerOptions,
-    /// Pairs of a step. Any number: they are worked through in parts whose gradients add up.
+    /// Dimensions of preference, where the adapter is conditioned on their weights (PARM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parm: Option<ParmOptions>,
+    /// Pairs of a step, of each dimension. Any number: they are worked through in parts whose gradients add up.
     pub batch: usize,
     /// Steps in all.
     pub steps: usize,
@@ -37,6 +41,12 @@ impl RunOptions {
         self.objective.check()?;
         self.lora.check()?;
         self.optimizer.check()?;
+        self.parm.as_ref().map_or(Ok(()), ParmOptions::check)?;
+        if self.parm.is_some() && !matches!(self.objective, Objective::Arm { .. }) {
+            let message =
+                "a preference-conditioned adapter is trained as a reward model: choose the objective arm".into();
+            return Err(TrainError::Options { message });
+        }
         if self.batch == 0 || self.steps == 0 {
             let (batch, steps) = (self.batch, self.steps);
             let message = format!("{batch} pairs a step and {steps} steps, expected at least 1 of each");

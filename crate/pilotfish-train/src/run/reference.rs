@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::base::Base;
 use crate::batch::evaluate;
 use crate::error::Result;
+use crate::hash::hex;
 use crate::objective::PairScore;
 use crate::output::write_whole;
 use crate::pairs::Pair;
@@ -53,6 +54,7 @@ pub(super) fn fingerprint(base: &Base, pairs: &[&Pair]) -> String {
     let mut hash = Sha256::new();
     hash.update(base.sha256);
     for pair in pairs {
+        hash.update((pair.dimension as u64).to_le_bytes());
         for ids in std::iter::once(&pair.tree.prompt).chain(&pair.tree.answers) {
             hash.update((ids.len() as u64).to_le_bytes());
             for id in ids {
@@ -60,5 +62,5 @@ pub(super) fn fingerprint(base: &Base, pairs: &[&Pair]) -> String {
             }
         }
     }
-    hash.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    hex(hash)
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::checkpoint::{Checkpoint, State};
 use super::metrics::{Entry, MetricsFile};
-use super::order::Order;
+use super::order::Orders;
 use super::reference::{fingerprint, pair_scores, reference};
 use super::{Evaluation, RunOptions, StepMetrics};
 use crate::base::Base;
@@ -18,6 +18,7 @@ use crate::lora::Lora;
 use crate::objective::{AnswerScore, PairScore};
 use crate::optimizer::{AdamW, clip};
 use crate::pairs::Pair;
+use crate::parm::{self, corner};
 
 /// What is told while a run goes on.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +86,8 @@ pub struct Outcome {
     pub before: Option<Evaluation>,
     /// On the held-out pairs at the end, if there are any.
     pub after: Option<Evaluation>,
+    /// For each dimension of preference: its name, and its held-out pairs before and at the end, if both were judged.
+    pub dimensions: Vec<(String, (Evaluation, Evaluation))>,
     /// Tokens read by all steps.
     pub tokens: usize,
     /// Seconds spent on all steps.
@@ -145,7 +148,8 @@ pub fn train(
     let (references, held_references) = known.split_at(known.len() - held_out.len());
     let run = Run { base, train, held_out, references, held_references, options, threads, observe };
     let mut metrics = MetricsFile::open(&files.metrics, at.state.step, at.state.evaluated)?;
-    let mut order = Order::new(train.len(), options.batch, options.seed);
+    let dimension_of: Vec<usize> = train.iter().map(|pair| pair.dimension).collect();
+    let mut order = Orders::new(&dimension_of, at.lora.dimensions.max(1), options.batch, options.seed);
     let (started, first, tokens_before) = (Instant::now(), at.state.step, at.state.tokens);
     let stopped = loop {
         let step = at.state.step;
@@ -187,7 +191,7 @@ pub fn train(
 fn begin(base: &Base, options: &RunOptions, fingerprint: &str, files: &Files, resume: bool) -> Result<Checkpoint> {
     let path = &files.checkpoint;
     let refuse = |message: String| Err(TrainError::Checkpoint { path: path.clone(), message });
-    let new = |options: &RunOptions| Lora::new(&base.spec, &options.lora, options.seed);
+    let new = |options: &RunOptions| Lora::new(&base.spec, &options.lora, options.parm.as_ref(), options.seed);
     match (path.exists(), resume) {
         (true, false) => refuse("a run has left its checkpoint here: resume it, or choose another folder".into()),
         (false, true) => refuse("there is no checkpoint to resume".into()),
@@ -230,18 +234,29 @@ fn outcome(stopped: Stopped, at: &Checkpoint, metrics: Option<&MetricsFile>) -> 
     let entries = || metrics.iter().flat_map(|file| &file.entries);
     let steps = entries().filter_map(|entry| if let Entry::Step(step) = entry { Some(step.clone()) } else { None });
     let evaluations: Vec<(usize, Evaluation)> = entries()
-        .filter_map(
-            |entry| if let Entry::Evaluation { step, evaluation } = entry { Some((*step, *evaluation)) } else { None },
-        )
+        .filter_map(|entry| {
+            if let Entry::Evaluation { step, evaluation, .. } = entry { Some((*step, *evaluation)) } else { None }
+        })
         .collect();
+    let dimensions_after = |step: usize| {
+        let of = |entry: &Entry| match entry {
+            Entry::Evaluation { step: at, dimensions, .. } if *at == step => Some(dimensions.clone()),
+            _ => None,
+        };
+        entries().find_map(of).unwrap_or_default()
+    };
     let best = at.state.best.filter(|_| at.best.is_some() && stopped != Stopped::Interrupted);
     let last = evaluations.last().filter(|(step, _)| *step == at.state.step).map(|(_, evaluation)| *evaluation);
+    let step = best.map_or(at.state.step, |(_, step)| step);
+    let names = at.state.options.parm.iter().flat_map(|parm| parm.dimensions.iter().cloned());
+    let found = dimensions_after(0).into_iter().zip(dimensions_after(step));
     Outcome {
         stopped,
         lora: at.lora.clone(),
-        step: best.map_or(at.state.step, |(_, step)| step),
+        step,
         before: evaluations.first().filter(|(step, _)| *step == 0).map(|(_, evaluation)| *evaluation),
         after: best.map(|(evaluation, _)| evaluation).or(last),
+        dimensions: names.zip(found).collect(),
         tokens: at.state.tokens,
         seconds: at.state.seconds,
         steps: steps.collect(),
@@ -271,10 +286,16 @@ impl Run<'_> {
     }
 
     /// Takes a step.
-    fn step(&self, at: &mut Checkpoint, order: &mut Order, files: &Files) -> Result<StepMetrics> {
+    fn step(&self, at: &mut Checkpoint, order: &mut Orders, files: &Files) -> Result<StepMetrics> {
         let started = Instant::now();
         let (options, step) = (self.options, at.state.step);
-        let batch = order.batch(step);
+        let seed = options.seed.wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add(step as u64);
+        let preference = match at.lora.dimensions {
+            0 => Vec::new(),
+            dimensions => parm::draw(dimensions, options.seed, step),
+        };
+        let (batch, weights): (Vec<usize>, Vec<f64>) =
+            order.batch(step, if preference.is_empty() { &[1.0] } else { &preference }).into_iter().unzip();
         // SFT reads no rejected answers.
         let alone =
             |pair: &Pair| Tree { prompt: pair.tree.prompt.clone(), answers: vec![pair.tree.answers[0].clone()] };
@@ -288,10 +309,14 @@ impl Run<'_> {
                 }
             })
             .collect();
-        let items: Vec<Item<'_>> =
-            batch.iter().zip(&trees).map(|(pair, tree)| Item { tree, reference: self.references.get(*pair) }).collect();
-        let seed = options.seed.wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add(step as u64);
-        let mut found = gradients(self.base, &at.lora, &items, &options.objective, seed, self.threads)?;
+        let items: Vec<Item<'_>> = batch
+            .iter()
+            .zip(&trees)
+            .zip(&weights)
+            .map(|((pair, tree), weight)| Item { tree, reference: self.references.get(*pair), weight: *weight })
+            .collect();
+        let lora = (&at.lora, &preference[..]);
+        let mut found = gradients(self.base, lora, &items, &options.objective, seed, self.threads)?;
         let norm = clip(&mut found.gradients, options.optimizer.clip);
         for (what, value) in [("loss", found.loss), ("gradient norm", norm)] {
             if !value.is_finite() {
@@ -307,7 +332,9 @@ impl Run<'_> {
         at.state.seconds += seconds;
         let margins: Option<Vec<f64>> = found.scores.iter().map(|answers| Some(margin(answers.get(..2)?))).collect();
         let mean = |of: &dyn Fn(f64) -> f64| {
-            margins.as_ref().map(|margins| margins.iter().map(|value| of(*value)).sum::<f64>() / margins.len() as f64)
+            margins
+                .as_ref()
+                .map(|margins| margins.iter().zip(&weights).map(|(value, weight)| of(*value) * weight).sum())
         };
         Ok(StepMetrics {
             step: at.state.step,
@@ -334,6 +361,24 @@ impl Run<'_> {
         TrainError::Diverged { step: at.state.step + 1, what, value, lines, kept }
     }
 
+    /// Of the held-out pairs, each with all weight on its own dimension; `None` where the observer stopped it.
+    fn scores(&self, lora: &Lora) -> Result<Option<Vec<PairScore>>> {
+        let mut scores = vec![None; self.held_out.len()];
+        let mut before = 0;
+        for dimension in 0..lora.dimensions.max(1) {
+            let pairs: Vec<usize> =
+                (0..self.held_out.len()).filter(|pair| self.held_out[*pair].dimension == dimension).collect();
+            let trees: Vec<&Tree> = pairs.iter().map(|pair| &self.held_out[*pair].tree).collect();
+            let progress = |done| (self.observe)(Event::Scoring { done: before + done, total: self.held_out.len() });
+            let preference = corner(dimension, lora.dimensions);
+            let found = evaluate(self.base, Some((lora, &preference)), &trees, self.threads, &progress)?;
+            let Some(found) = pair_scores(found) else { return Ok(None) };
+            before += pairs.len();
+            pairs.into_iter().zip(found).for_each(|(pair, score)| scores[pair] = Some(score));
+        }
+        Ok(scores.into_iter().collect())
+    }
+
     /// Evaluates, and notes whether it is the best so far. `false` where the observer stopped it: then nothing is noted.
     fn judge(&self, at: &mut Checkpoint, metrics: &mut MetricsFile) -> Result<bool> {
         let step = at.state.step;
@@ -341,16 +386,21 @@ impl Run<'_> {
             // Nothing is changed yet.
             self.held_references.to_vec()
         } else {
-            let trees: Vec<&Tree> = self.held_out.iter().map(|pair| &pair.tree).collect();
-            let progress = |done| (self.observe)(Event::Scoring { done, total: trees.len() });
-            match pair_scores(evaluate(self.base, Some(&at.lora), &trees, self.threads, &progress)?) {
+            match self.scores(&at.lora)? {
                 Some(scores) => scores,
                 None => return Ok(false),
             }
         };
         at.state.evaluated = Some(step);
         let evaluation = Evaluation::of(&scores, self.held_references, &self.options.objective);
-        metrics.push(Entry::Evaluation { step, evaluation })?;
+        let dimensions = (0..at.lora.dimensions).map(|dimension| {
+            let of = |scores: &[PairScore]| -> Vec<PairScore> {
+                let pairs = self.held_out.iter().zip(scores).filter(|(pair, _)| pair.dimension == dimension);
+                pairs.map(|(_, score)| *score).collect()
+            };
+            Evaluation::of(&of(&scores), &of(self.held_references), &self.options.objective)
+        });
+        metrics.push(Entry::Evaluation { step, evaluation, dimensions: dimensions.collect() })?;
         if self.options.patience > 0 {
             if at.state.best.is_none_or(|(best, _)| evaluation.loss < best.loss) {
                 at.state.best = Some((evaluation, step));

@@ -1,10 +1,11 @@
 //! The adapters of a batch's rows: what each row adds to each matrix, `s B (A h)`, with live shares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use pilotfish_cpu::{Isa, axpy, dot};
 
-use crate::adapter::{AdapterError, Module};
+use crate::adapter::{AdapterError, Module, Pair};
 use crate::arch::ModelSpec;
 use crate::model::RowAdapter;
 
@@ -13,6 +14,12 @@ use crate::model::RowAdapter;
 struct Change {
     /// Which of the row's shares multiplies it.
     segment: usize,
+    factors: Arc<Factors>,
+}
+
+/// What an adapter does to one matrix, the same for all rows that use it.
+#[derive(Debug)]
+struct Factors {
     scale: f32,
     rank: usize,
     /// `[rank, inputs]`
@@ -32,13 +39,16 @@ struct Row {
 #[derive(Debug)]
 pub struct Adapters {
     rows: Vec<Row>,
+    bytes: u64,
 }
 
 impl Adapters {
     /// Copies what each row uses. The adapters are fitted to `spec`; a row may use none.
     pub fn new(spec: &ModelSpec, rows: &[Vec<RowAdapter<'_>>]) -> Result<Self, AdapterError> {
-        let rows = rows.iter().map(|row| Row::new(spec, row)).collect::<Result<_, _>>()?;
-        Ok(Self { rows })
+        let mut made = HashMap::new();
+        let rows = rows.iter().map(|row| Row::new(spec, row, &mut made)).collect::<Result<_, _>>()?;
+        let bytes = made.values().map(|factors: &Arc<Factors>| 4 * (factors.a.len() + factors.b.len()) as u64).sum();
+        Ok(Self { rows, bytes })
     }
 
     /// How many rows there are.
@@ -48,8 +58,7 @@ impl Adapters {
 
     /// Bytes of all changes.
     pub fn bytes(&self) -> u64 {
-        let changes = self.rows.iter().flat_map(|row| row.changes.values().flatten());
-        changes.map(|change| 4 * (change.a.len() + change.b.len()) as u64).sum()
+        self.bytes
     }
 
     /// Sets live shares of a row, from `segment` on; segments are counted over the components of the row's adapters. Rows and
@@ -68,20 +77,37 @@ impl Adapters {
     pub(super) fn apply(&self, isa: Isa, row: usize, layer: usize, module: Module, h: &[f32], y: &mut [f32]) {
         let row = &self.rows[row];
         for change in row.changes.get(&(layer, module)).into_iter().flatten() {
-            let factor = change.scale * row.shares[change.segment];
+            let Change { segment, factors } = change;
+            let factor = factors.scale * row.shares[*segment];
             if factor == 0.0 {
                 continue;
             }
-            let (inputs, outputs) = (change.a.len() / change.rank, change.b.len() / change.rank);
-            for (a, b) in change.a.chunks_exact(inputs).zip(change.b.chunks_exact(outputs)) {
+            let (inputs, outputs) = (factors.a.len() / factors.rank, factors.b.len() / factors.rank);
+            for (a, b) in factors.a.chunks_exact(inputs).zip(factors.b.chunks_exact(outputs)) {
                 axpy(isa, factor * dot(isa, a, h), b, y);
             }
         }
     }
 }
 
+impl Factors {
+    fn of(pair: &Pair) -> Self {
+        let (rank, outputs) = (pair.rank as usize, pair.outputs() as usize);
+        let mut b = vec![0.0; pair.b.len()];
+        for (output, from) in pair.b.chunks_exact(rank).enumerate() {
+            from.iter().enumerate().for_each(|(r, from)| b[r * outputs + output] = *from);
+        }
+        Self { scale: pair.scale, rank, a: pair.a.clone(), b }
+    }
+}
+
 impl Row {
-    fn new(spec: &ModelSpec, used: &[RowAdapter<'_>]) -> Result<Self, AdapterError> {
+    /// `made` has what other rows use, by where in memory the pair is.
+    fn new(
+        spec: &ModelSpec,
+        used: &[RowAdapter<'_>],
+        made: &mut HashMap<*const Pair, Arc<Factors>>,
+    ) -> Result<Self, AdapterError> {
         let mut row = Self::default();
         for used in used {
             used.adapter.check(spec)?;
@@ -89,12 +115,8 @@ impl Row {
             row.shares.extend(used.shares()?);
             for (at, component) in used.adapter.components().enumerate() {
                 for ((layer, module), pair) in &component.pairs {
-                    let (rank, outputs) = (pair.rank as usize, pair.outputs() as usize);
-                    let mut b = vec![0.0; pair.b.len()];
-                    for (output, from) in pair.b.chunks_exact(rank).enumerate() {
-                        from.iter().enumerate().for_each(|(r, from)| b[r * outputs + output] = *from);
-                    }
-                    let change = Change { segment: first + at, scale: pair.scale, rank, a: pair.a.clone(), b };
+                    let factors = made.entry(pair).or_insert_with(|| Arc::new(Factors::of(pair)));
+                    let change = Change { segment: first + at, factors: Arc::clone(factors) };
                     row.changes.entry((*layer as usize, *module)).or_default().push(change);
                 }
             }

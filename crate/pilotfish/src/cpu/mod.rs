@@ -14,7 +14,7 @@ pub use adapters::Adapters;
 pub use cache::Cache;
 pub use error::CpuError;
 pub use forward::{Forward, Token};
-pub use pilotfish_cpu::{Isa, Precision, Workers};
+pub use pilotfish_cpu::{Crew, Isa, Precision, Workers};
 pub use weights::Weights;
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ async fn on_gpu(
 #[cfg(feature = "cpu")]
 mod measured {
     //! Both tried. The CPU computes a token on the loaded model. What the GPU would take at least is known from the layer that was
-    //! measured when it was opened; only where that bound is below the CPU's time is the model loaded onto it, too, and timed there.
+    //! measured when it was opened; only where nothing was, or that bound is below the CPU's time, is the model loaded onto it, too,
+    //! and timed there.
 
     use std::rc::Rc;
 
@@ -73,9 +74,10 @@ mod measured {
         let name = if gpu.gpu.info().name.is_empty() { "the GPU" } else { &gpu.gpu.info().name };
         let at_least = gpu.token_ms_at_least(weights.products_per_token());
         let on_cpu = LoadedWeights::Cpu(weights);
-        if at_least.is_none_or(|ms| ms >= cpu_ms) || opened.spec.model.classes.is_some() {
-            let takes = at_least.map_or(String::new(), |ms| format!(" takes {ms:.0} ms a token at least and"));
-            let why = format!("{name} is software:{takes} the CPU {cpu_ms:.0} ms");
+        // A classifier makes no tokens: it is timed by what it multiplies alone.
+        let known = at_least.filter(|ms| *ms >= cpu_ms || opened.spec.model.classes.is_some());
+        if let Some(ms) = known {
+            let why = format!("a token takes {name} {ms:.0} ms at least, and the CPU {cpu_ms:.0} ms");
             engine.choose(Processor::Cpu(Rc::clone(cpu)), Some(why));
             return Ok(opened.with(on_cpu));
         }
@@ -87,7 +89,7 @@ mod measured {
             model.weights = on_cpu;
             Processor::Cpu(Rc::clone(cpu))
         };
-        engine.choose(processor, Some(format!("a token takes {name} {gpu_ms:.0} ms and the CPU {cpu_ms:.0} ms")));
+        engine.choose(processor, Some(format!("a token takes {name} {gpu_ms:.0} ms, and the CPU {cpu_ms:.0} ms")));
         Ok(model)
     }
 

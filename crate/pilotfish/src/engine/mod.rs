@@ -94,7 +94,7 @@ pub struct EngineOptions {
     pub threads: Option<u32>,
     /// The GPU.
     pub gpu: GpuOptions,
-    /// How matrices and vectors are multiplied; measured on the device where it is not said.
+    /// How matrices and vectors are multiplied, whatever the precision; measured on the device where it is not said.
     pub matvec: Option<MatvecShape>,
     /// How many rows sessions are expected to have: their kernels are compiled while a model's weights stream. That is worth it
     /// where the GPU compiles beside the caller, as browsers do; with 0 a session compiles what it needs.
@@ -175,6 +175,17 @@ pub struct CpuInfo {
     pub instructions: &'static str,
     /// How exactly.
     pub precision: Precision,
+}
+
+impl EngineInfo {
+    /// How exactly its models are computed, if that is known.
+    pub fn precision(&self) -> Option<Precision> {
+        match (self.processor?, &self.cpu, self.matvec) {
+            (Backend::Cpu, Some(cpu), _) => Some(cpu.precision),
+            (_, _, Some(MatvecShape::Packed)) => Some(Precision::Fast),
+            _ => Some(Precision::Exact),
+        }
+    }
 }
 
 impl Engine {

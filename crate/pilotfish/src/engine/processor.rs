@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+#[cfg(feature = "cpu")]
+use super::CpuInfo;
 use super::model::Model;
 #[cfg(feature = "cpu")]
 use super::pass::CpuPass;
@@ -9,8 +11,6 @@ use super::pass::{GpuPass, Pass};
 #[cfg(feature = "cpu")]
 use super::runner::CpuRunner;
 use super::runner::{GpuRunner, Runner, RunnerPlan};
-#[cfg(feature = "cpu")]
-use super::CpuInfo;
 use super::{Backend, EngineOptions, Host};
 use crate::Result;
 #[cfg(feature = "cpu")]
@@ -33,9 +33,14 @@ impl GpuProcessor {
     /// Opens the GPU and, unless told, measures which matrix-vector kernel suits it.
     pub(super) async fn open(options: &EngineOptions, host: &Host) -> Result<Self> {
         let gpu = Rc::new(Gpu::open(&options.gpu).await?);
-        let calibration = if options.matvec.is_some() { None } else { Some(calibrate(&gpu, &|| host.now()).await?) };
+        // GPUs that are one gain nothing by it.
+        let rounded = gpu.info().software && options.precision != Some(super::Precision::Exact);
+        let calibration = match options.matvec {
+            Some(_) => None,
+            None => Some(calibrate(&gpu, rounded, &|| host.now()).await?),
+        };
         let measured = calibration.as_ref().map(|measured| measured.shape);
-        let shape = options.matvec.or(measured).unwrap_or_else(|| MatvecShape::guess(&gpu));
+        let shape = options.matvec.or(measured).unwrap_or_else(|| MatvecShape::guess(&gpu, rounded));
         Ok(Self { gpu, shape, calibration })
     }
 }

@@ -22,11 +22,11 @@ use super::runner::{Report, Runner};
 use super::step::{Step, Stop};
 use super::streams::Streams;
 use super::{Engine, Models};
+use crate::Result;
 use crate::adapter::Adapter;
 use crate::guidance::Telemetry;
 use crate::model::Sizes;
 use crate::tokenizer::TokenId;
-use crate::Result;
 
 /// What is done while a session's prompts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

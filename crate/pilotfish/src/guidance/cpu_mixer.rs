@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use pilotfish_cpu::{Isa, Range, cross_sum, exp_sums, range};
+use pilotfish_cpu::{Isa, Range, cross_sum, exp_sums, noise_bounds, range};
 
 use super::rule::check_row;
 use super::tokens::check_forced;
@@ -14,6 +14,9 @@ use crate::ops::{pick, prepare};
 
 /// Logits below this in magnitude need no clamping when they are summed.
 const ORDINARY: f32 = 1e20;
+
+/// Tokens whose noise is bounded at once.
+const RUN: usize = 256;
 
 /// What a [`CpuMixer`] is made of.
 #[derive(Debug, Clone)]
@@ -260,8 +263,30 @@ impl CpuMixer {
         if sampling.filters() {
             pick::twin(z, inv_t, seed, step, self.plain(step).kept(z))
         } else {
-            pick::twin(z, inv_t, seed, step, there)
+            Some(self.draw_from_all(inv_t, seed, step))
         }
+    }
+
+    /// The id with the largest z * `inv_t` + noise, the lowest on ties, as [`pick::twin`] of all that are not masked finds it.
+    fn draw_from_all(&self, inv_t: f32, seed: u64, step: u32) -> u32 {
+        let mut bounds = [0.0; RUN];
+        let mut best = (f32::NEG_INFINITY, 0);
+        for (run, z) in self.z.chunks(RUN).enumerate() {
+            let first = (run * RUN) as u32;
+            let bounds = &mut bounds[..z.len()];
+            noise_bounds(self.isa, seed, step, first, z, inv_t, bounds);
+            for ((id, bound), z) in (first..).zip(&*bounds).zip(z) {
+                // Nearly all end here.
+                if *bound <= best.0 || *z == MASKED {
+                    continue;
+                }
+                let noisy = z * inv_t + pick::gumbel(pick::noise_bits(seed, step, id));
+                if noisy > best.0 {
+                    best = (noisy, id);
+                }
+            }
+        }
+        best.1
     }
 
     fn telemetry(
@@ -371,14 +396,8 @@ mod tests {
             },
             MixRule { filter: Some(RowFilter { row: 0, kind: FilterKind::TypicalP { p: 0.5 } }), ..rule(&[1.0]) },
         ];
-        let penalties = Penalties {
-            repetition: 1.3,
-            presence: 0.2,
-            frequency: 0.1,
-            no_repeat_ngram: 2,
-            last_n: 40,
-            prompt: true,
-        };
+        let penalties =
+            Penalties { repetition: 1.3, presence: 0.2, frequency: 0.1, no_repeat_ngram: 2, last_n: 40, prompt: true };
         let plain = Sampling::default();
         let samplings = [
             plain,
@@ -388,11 +407,8 @@ mod tests {
             Sampling { typical_p: 0.6, seed: 13, min_tokens: 3, ..plain },
             Sampling { penalties, ignore_eos: true, seed: 14, ..plain },
         ];
-        let said = TokenRules {
-            scores: [(3, 4.0), (8, -2.0)].into(),
-            banned: vec![5, 6],
-            allowed: Some((0..400).collect()),
-        };
+        let said =
+            TokenRules { scores: [(3, 4.0), (8, -2.0)].into(), banned: vec![5, 6], allowed: Some((0..400).collect()) };
         let mut compared = 0;
         for kind in [Kind::Random, Kind::Spread, Kind::Equal, Kind::Ties, Kind::Holes] {
             for rule in &rules {
@@ -454,6 +470,30 @@ mod tests {
         };
         let refused = CpuMixer::new(&plan).expect("it is sound").step(&[&nan]);
         assert_eq!(refused, Err(MixError::Logits { step: 0, rows: vec![0] }));
+    }
+
+    #[test]
+    fn a_draw_from_all_is_the_twins() {
+        let (rule, sampling) = (rule(&[1.0]), Sampling { temperature: 0.8, seed: 9, ..Sampling::default() });
+        for vocab in [1, 255, 256, 5000] {
+            let logits = rows_of(vocab, 1, Kind::Spread);
+            let plan = CpuMixerPlan {
+                vocab: vocab as u32,
+                rows: 1,
+                rule: &rule,
+                sampling: &sampling,
+                tokens: &TokenRules::default(),
+                prompt: &[],
+                ends: &[],
+                report: &[0],
+                candidates: 0,
+            };
+            let mut mixer = CpuMixer::new(&plan).expect("it is sound");
+            for step in 0..200 {
+                let drawn = mixer.step(&[&logits[0]]).expect("it draws").token;
+                assert_eq!(Some(drawn), pick::twin(&logits[0], 1.0 / 0.8, 9, step, |_| true));
+            }
+        }
     }
 
     fn alike(got: &Telemetry, want: &Telemetry, context: &str) {

@@ -21,7 +21,9 @@ use crate::ops::glu::Glu;
 use crate::ops::linear::{Activation, Epilogue, Linear, MAX_VECTORS, MatvecShape, Tokens};
 use crate::ops::lora_down::Down;
 use crate::ops::lora_up::Delta;
+use crate::ops::matrix::Matrix;
 use crate::ops::norm::Norm;
+use crate::ops::quantise::{self, Quantise};
 use crate::ops::rope::{Rope, turns};
 use crate::ops::stride;
 
@@ -145,7 +147,7 @@ impl ForwardPlan<'_> {
     /// Whether a layer's fused gate and up must be stored before they are gated: software adapters add an adapter afterwards.
     fn gates_apart(&self, layer: usize) -> bool {
         let adapted = self.adapters.is_some_and(|adapters| adapters.site(layer, Site::GateUp).is_some());
-        adapted && self.shape == MatvecShape::Rows
+        adapted && self.shape.serial()
     }
 }
 
@@ -192,6 +194,8 @@ struct Buffers {
     qkv: wgpu::Buffer,
     /// Rotated queries of a prefill.
     q: wgpu::Buffer,
+    /// The input of a layer in 8 bits, on [`MatvecShape::Packed`].
+    levels: wgpu::Buffer,
     /// Attention's output.
     attention: wgpu::Buffer,
     /// Attention's partial results, one per split.
@@ -217,6 +221,8 @@ impl Buffers {
         let groups = plan.adapters.map_or(0, RowAdapters::groups);
         let heads = spec.layers.first().map(|layer| heads(spec, layer, sizes));
         let partials = heads.map_or(0, |heads| heads.partials_bytes(sizes.rows));
+        let widest = [spec.hidden, attention_width(spec), spec.ffn].into_iter().max().unwrap_or(0);
+        let words = if plan.shape == MatvecShape::Packed { u64::from(quantise::words(widest)) } else { 0 };
         let turns = |(rope, frequencies): &(arch::Rope, Vec<f32>)| {
             let table = turns(frequencies, rope.magnitude(), sizes.context);
             Ok((*rope, gpu.storage_of("rotation", &table)?))
@@ -227,6 +233,7 @@ impl Buffers {
             y: activation("block output", spec.hidden)?,
             qkv: activation("qkv", qkv_width(spec))?,
             q: activation("queries", attention_width(spec))?,
+            levels: gpu.buffer("levels", 4 * words * tokens, Usage::Storage)?,
             attention: activation("attention", attention_width(spec))?,
             partials: gpu.buffer("attention partials", partials, Usage::Storage)?,
             ffn: activation("feed forward", spec.ffn)?,
@@ -328,6 +335,22 @@ impl Recorder<'_> {
         Ok(Some(Delta { lora, t, t_stride, batch, column: 0 }))
     }
 
+    /// The input of these matrices in 8 bits, where any of them is multiplied with that.
+    fn round<'m>(
+        &self,
+        mut matrices: impl Iterator<Item = &'m Matrix>,
+        input: &wgpu::Buffer,
+        steps: &mut Vec<Dispatch>,
+    ) -> Result<Option<&wgpu::Buffer>, GpuError> {
+        let Some(matrix) = matrices.find(|matrix| quantise::suits(matrix.ty)) else { return Ok(None) };
+        if self.plan.shape != MatvecShape::Packed {
+            return Ok(None);
+        }
+        let output = &self.buffers.levels;
+        steps.push(Quantise { k: matrix.k, input, output }.dispatch(self.gpu)?);
+        Ok(Some(output))
+    }
+
     /// `output = projections * input (+ delta)`, `output` being `(buffer, stride, first float)`.
     fn project(
         &self,
@@ -338,10 +361,12 @@ impl Recorder<'_> {
         delta: Option<Delta<'_>>,
     ) -> Result<Vec<Dispatch>, GpuError> {
         let mut steps = Vec::new();
+        let levels = self.round(projections.iter().map(|projection| &projection.matrix), input, &mut steps)?;
         for Projection { matrix, column, bias } in projections {
             let linear = Linear {
                 weight: matrix,
                 input,
+                levels,
                 output,
                 output_stride,
                 output_offset: first + column,
@@ -408,9 +433,11 @@ impl Recorder<'_> {
             GateUp::Fused(weight) => {
                 let apart = self.plan.gates_apart(at);
                 let (output, width) = if apart { (gate_up, 2 * spec.ffn) } else { (ffn, spec.ffn) };
+                let levels = self.round([weight].into_iter(), h, steps)?;
                 let linear = Linear {
                     weight,
                     input: h,
+                    levels,
                     output,
                     output_stride: stride(width),
                     output_offset: 0,

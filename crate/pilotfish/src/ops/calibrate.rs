@@ -5,6 +5,7 @@
 
 use super::linear::{Epilogue, Linear, MatvecShape, Tokens};
 use super::matrix::Matrix;
+use super::quantise::{self, Quantise};
 use super::stride;
 use crate::gpu::{Dispatch, Gpu, GpuError, StepShape, Usage, record};
 use crate::quant::TensorType;
@@ -21,7 +22,7 @@ const COARSE: f64 = 50.0;
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Calibration {
-    /// The fastest shape, or the guess where the clock was too coarse to measure.
+    /// The fastest shape ([`MatvecShape::Packed`] by 5 % at least), or the guess where the clock was too coarse to measure.
     pub shape: MatvecShape,
     /// Milliseconds each shape takes for one product of `outputs` x `k`, 4-bit weights.
     pub timings: Vec<(MatvecShape, f64)>,
@@ -43,11 +44,12 @@ impl std::fmt::Display for Calibration {
     }
 }
 
-/// Measures the shapes on this device. `now` gives milliseconds. Takes a few pipelines' compilation and about 0.1 s.
-pub async fn calibrate(gpu: &Gpu, now: &dyn Fn() -> f64) -> Result<Calibration, GpuError> {
+/// Measures the shapes on this device; where activations may be `rounded`, [`MatvecShape::Packed`] too. `now` gives milliseconds.
+/// Takes a few pipelines' compilation and about 0.1 s.
+pub async fn calibrate(gpu: &Gpu, rounded: bool, now: &dyn Fn() -> f64) -> Result<Calibration, GpuError> {
     let clock = Clock { gpu, now };
     let mut best = Calibration {
-        shape: MatvecShape::guess(gpu),
+        shape: MatvecShape::guess(gpu, rounded),
         timings: Vec::new(),
         outputs: 0,
         k: K,
@@ -62,12 +64,15 @@ pub async fn calibrate(gpu: &Gpu, now: &dyn Fn() -> f64) -> Result<Calibration, 
     let ty = TensorType::Q4_0;
     let weight = Matrix::new(gpu, "calibration weights", ty, OUTPUTS[1], K)?;
     let input = gpu.buffer("calibration input", u64::from(stride(K)) * 4, Usage::Storage)?;
+    let levels = gpu.buffer("calibration levels", u64::from(quantise::words(K)) * 4, Usage::Storage)?;
+    let round = Quantise { k: K, input: &input, output: &levels };
     let output = gpu.buffer("calibration output", u64::from(OUTPUTS[1]) * 4, Usage::Storage)?;
     for outputs in OUTPUTS {
         let part = Matrix { ty, rows: outputs, k: K, buffer: weight.buffer.clone() };
         let layer = Linear {
             weight: &part,
             input: &input,
+            levels: Some(&levels),
             output: &output,
             output_stride: outputs,
             output_offset: 0,
@@ -77,10 +82,19 @@ pub async fn calibrate(gpu: &Gpu, now: &dyn Fn() -> f64) -> Result<Calibration, 
             tokens: Tokens::Rows(1),
         };
         let mut shapes = Vec::new();
-        for shape in [MatvecShape::Rows, MatvecShape::Workgroup, MatvecShape::Subgroup] {
-            if shape != MatvecShape::Subgroup || gpu.features().subgroups {
-                shapes.push((shape, layer.dispatches(gpu, shape)?));
-            }
+        for shape in [MatvecShape::Rows, MatvecShape::Packed, MatvecShape::Workgroup, MatvecShape::Subgroup] {
+            let dispatches = match shape {
+                MatvecShape::Packed if !rounded => continue,
+                MatvecShape::Subgroup if !gpu.features().subgroups => continue,
+                // Several products share the rounded activations in a model; here one pays for all.
+                MatvecShape::Packed => {
+                    let mut dispatches = layer.dispatches(gpu, shape)?;
+                    dispatches.insert(0, round.dispatch(gpu)?);
+                    dispatches
+                }
+                _ => layer.dispatches(gpu, shape)?,
+            };
+            shapes.push((shape, dispatches));
         }
         best.outputs = outputs;
         best.timings = clock.measure(&shapes, best.latency).await?;
@@ -88,7 +102,9 @@ pub async fn calibrate(gpu: &Gpu, now: &dyn Fn() -> f64) -> Result<Calibration, 
             break;
         }
     }
-    if let Some((shape, _)) = best.timings.iter().min_by(|a, b| a.1.total_cmp(&b.1)) {
+    // Rounding must be worth it.
+    let cost = |(shape, took): &(MatvecShape, f64)| if *shape == MatvecShape::Packed { 1.05 * took } else { *took };
+    if let Some((shape, _)) = best.timings.iter().min_by(|a, b| cost(*a).total_cmp(&cost(*b))) {
         best.shape = *shape;
     }
     Ok(best)
@@ -150,11 +166,12 @@ mod tests {
     fn calibration_picks_the_fastest_of_all_shapes_a_device_can_run() {
         let gpu = pollster::block_on(Gpu::open(&GpuOptions::default())).expect("a Vulkan driver is installed");
         let start = std::time::Instant::now();
-        let found = pollster::block_on(calibrate(&gpu, &|| start.elapsed().as_secs_f64() * 1e3)).expect("it measures");
+        let found =
+            pollster::block_on(calibrate(&gpu, true, &|| start.elapsed().as_secs_f64() * 1e3)).expect("it measures");
         println!("{found} in {:?}", start.elapsed());
-        assert_eq!(found.timings.len(), if gpu.features().subgroups { 3 } else { 2 });
+        assert_eq!(found.timings.len(), if gpu.features().subgroups { 4 } else { 3 });
         let of_best = found.timings.iter().find(|(shape, _)| *shape == found.shape).map(|(_, took)| *took);
-        assert!(found.timings.iter().all(|(_, took)| *took > 0.0 && of_best.is_some_and(|best| best <= *took)));
+        assert!(found.timings.iter().all(|(_, took)| *took > 0.0 && of_best.is_some_and(|best| best <= 1.05 * took)));
     }
 
     #[test]
@@ -162,8 +179,8 @@ mod tests {
         let gpu = pollster::block_on(Gpu::open(&GpuOptions::default())).expect("a Vulkan driver is installed");
         let ticks = std::cell::Cell::new(0.0);
         let coarse = || ticks.replace(ticks.get() + 100.0);
-        let found = pollster::block_on(calibrate(&gpu, &coarse)).expect("it measures");
+        let found = pollster::block_on(calibrate(&gpu, false, &coarse)).expect("it measures");
         assert!(found.timings.is_empty());
-        assert_eq!(found.shape, MatvecShape::guess(&gpu));
+        assert_eq!(found.shape, MatvecShape::guess(&gpu, false));
     }
 }

@@ -101,6 +101,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = super::norm::cases::cases();
     cases.extend(super::embed::cases::cases());
     cases.extend(super::glu::cases::cases());
+    cases.extend(super::quantise::cases::cases());
     cases.extend(super::linear_rows::cases::cases());
     cases.extend(super::matmul::cases::cases());
     cases.extend(super::matvec::cases::cases());

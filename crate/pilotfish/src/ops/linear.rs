@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::lora_up::Delta;
-use super::{matrix::Matrix, stride};
+use super::{matrix::Matrix, quantise, stride};
 use crate::gpu::{Binding, Dispatch, Extent, Gpu, GpuError};
 
 /// How the matrix-vector kernels are shaped. All give the same numbers up to rounding; [`super::calibrate`] picks the fastest.
@@ -16,16 +16,25 @@ pub enum MatvecShape {
     Subgroup,
     /// An invocation computes several weight rows by itself, without a barrier. For software adapters.
     Rows,
+    /// The same over activations of 8 bits ([`super::quantise`]), except with float weights. For software adapters, where not
+    /// every bit of f32 is wanted.
+    Packed,
 }
 
 impl MatvecShape {
-    /// The shape for a GPU that has not been measured.
-    pub fn guess(gpu: &Gpu) -> Self {
+    /// The shape for a GPU that has not been measured. `rounded` says whether activations may have 8 bits.
+    pub fn guess(gpu: &Gpu, rounded: bool) -> Self {
         match (gpu.info().software, gpu.features().subgroups) {
+            (true, _) if rounded => Self::Packed,
             (true, _) => Self::Rows,
             (false, true) => Self::Subgroup,
             (false, false) => Self::Workgroup,
         }
+    }
+
+    /// Whether an invocation works by itself.
+    pub fn serial(self) -> bool {
+        matches!(self, Self::Rows | Self::Packed)
     }
 }
 
@@ -35,6 +44,7 @@ impl std::fmt::Display for MatvecShape {
             Self::Workgroup => "workgroup",
             Self::Subgroup => "subgroup",
             Self::Rows => "rows",
+            Self::Packed => "packed",
         })
     }
 }
@@ -94,6 +104,8 @@ pub struct Linear<'a> {
     pub weight: &'a Matrix,
     /// `[tokens, stride(k)]`, zero beyond `k`.
     pub input: &'a wgpu::Buffer,
+    /// The same as [`super::quantise`] leaves it, which [`MatvecShape::Packed`] reads.
+    pub levels: Option<&'a wgpu::Buffer>,
     /// `[tokens, output_stride]`.
     pub output: &'a wgpu::Buffer,
     /// Floats from one token's outputs to the next's.
@@ -127,12 +139,13 @@ struct Params {
 }
 
 impl Linear<'_> {
-    /// The dispatches, in order. On [`MatvecShape::Rows`] a delta is added after the products are stored, so that there it goes
+    /// The dispatches, in order. On [serial](MatvecShape::serial) shapes a delta is added after the products are stored, so that there it goes
     /// with [`Epilogue::Store`] only.
     pub fn dispatches(&self, gpu: &Gpu, shape: MatvecShape) -> Result<Vec<Dispatch>, GpuError> {
-        let dispatch = match (shape, self.tokens) {
-            (MatvecShape::Rows, _) => {
-                let mut dispatches = vec![super::linear_rows::dispatch(self, gpu)?];
+        let dispatch = match self.tokens {
+            _ if shape.serial() => {
+                let levels = self.levels.filter(|_| shape == MatvecShape::Packed && quantise::suits(self.weight.ty));
+                let mut dispatches = vec![super::linear_rows::dispatch(self, levels, gpu)?];
                 if let Some(delta) = &self.delta {
                     if self.epilogue != Epilogue::Store {
                         let message = "an adapter under a gated unit that is computed in one".into();
@@ -142,8 +155,8 @@ impl Linear<'_> {
                 }
                 return Ok(dispatches);
             }
-            (_, Tokens::Rows(rows)) => super::matvec::dispatch(self, gpu, shape, rows),
-            (_, Tokens::Chunk(_)) => super::matmul::dispatch(self, gpu),
+            Tokens::Rows(rows) => super::matvec::dispatch(self, gpu, shape, rows),
+            Tokens::Chunk(_) => super::matmul::dispatch(self, gpu),
         };
         Ok(vec![dispatch?])
     }
@@ -156,12 +169,15 @@ impl Linear<'_> {
         }
     }
 
-    /// Compiles `kernel` and binds it: one workgroup for so many `blocks` of weight rows, and `z` for tokens.
+    /// Compiles `kernel` and binds it: one workgroup for so many `blocks` of weight rows, and `z` for tokens. Where there are
+    /// `levels`, they are the input.
+    #[allow(clippy::too_many_arguments, reason = "three kernels' differences, named where they are called")]
     pub(super) fn dispatch(
         &self,
         gpu: &Gpu,
         kernel: &'static str,
-        reduce: Option<&str>,
+        slot: Option<(&'static str, &str)>,
+        levels: Option<&wgpu::Buffer>,
         consts: &[(&'static str, u32)],
         groups: u32,
         z: Extent,
@@ -171,7 +187,7 @@ impl Linear<'_> {
         let params = Params {
             rows: self.weight.rows,
             units: self.weight.units(),
-            in_stride: stride(self.weight.k) / 4,
+            in_stride: levels.map_or(stride(self.weight.k) / 4, |_| quantise::words(self.weight.k)),
             out_stride: self.output_stride,
             out_offset: self.output_offset,
             tokens: if let Tokens::Rows(rows) = self.tokens { rows } else { 0 },
@@ -188,7 +204,7 @@ impl Linear<'_> {
         let mut bindings = vec![
             Binding::whole(0, &params),
             Binding::whole(1, &self.weight.buffer),
-            Binding::whole(2, self.input),
+            Binding::whole(2, levels.unwrap_or(self.input)),
             Binding::whole(3, self.bias.unwrap_or(gpu.nothing())),
             Binding::whole(4, self.output),
         ];
@@ -213,7 +229,7 @@ impl Linear<'_> {
         if kernel != "linear_rows" {
             slots.push(("delta", if delta.is_some() { "lora" } else { "none" }));
         }
-        slots.extend(reduce.map(|reduce| ("reduce", reduce)));
+        slots.extend(slot);
         // A dimension has at most 65,535 workgroups; the kernels pass over the surplus.
         let y = groups.div_ceil(65_535).max(1);
         let count = [Extent::Fixed(groups.div_ceil(y)), Extent::Fixed(y), z];
@@ -247,6 +263,7 @@ pub fn linear(weights: &[f32], input: &[f32], bias: Option<&[f32]>, epilogue: Ep
 #[cfg(any(test, feature = "grid"))]
 pub(super) mod cases {
     use super::super::grid::{Case, Comparison, Numbers, run};
+    use super::super::quantise::{self, Quantise};
     use super::super::{matrix::random, stride};
     use super::{Epilogue, Linear, MatvecShape, Tokens, linear};
     use crate::gpu::Binding;
@@ -284,7 +301,11 @@ pub(super) mod cases {
                     let mut numbers = Numbers::new((rows * k + tokens) as u64);
                     let (weight, weights) = random::matrix(gpu, &mut numbers, ty, rows, k)?;
                     let width = stride(k as u32) as usize;
-                    let input = numbers.rows(tokens, k, width);
+                    let mut input = numbers.rows(tokens, k, width);
+                    let rounded = shape == MatvecShape::Packed && quantise::suits(ty);
+                    if rounded {
+                        quantise::random::clear_of_ties(&mut input);
+                    }
                     let biases = numbers.floats(rows);
                     let outputs = if epilogue == Epilogue::Store { rows } else { rows / 2 };
                     let (offset, out_stride) = (3, outputs + 5);
@@ -298,9 +319,13 @@ pub(super) mod cases {
                         gpu.storage_of("batch", &header)?,
                     );
                     let batch = Binding::whole(0, &buffers.3);
+                    let levels = vec![0u32; tokens * quantise::words(k as u32) as usize];
+                    let levels = gpu.storage_of("levels", &levels)?;
+                    let round = Quantise { k: k as u32, input: &buffers.0, output: &levels };
                     let op = Linear {
                         weight: &weight,
                         input: &buffers.0,
+                        levels: rounded.then_some(&levels),
                         output: &buffers.1,
                         output_stride: out_stride as u32,
                         output_offset: offset as u32,
@@ -312,11 +337,14 @@ pub(super) mod cases {
                             Over::Chunk => Tokens::Chunk(batch),
                         },
                     };
-                    run(gpu, &op.dispatches(gpu, shape)?, tokens as u32);
+                    let mut dispatches = if rounded { vec![round.dispatch(gpu)?] } else { Vec::new() };
+                    dispatches.extend(op.dispatches(gpu, shape)?);
+                    run(gpu, &dispatches, tokens as u32);
                     let got = gpu.read::<f32>(&buffers.1, want.len()).await?;
                     for (token, want) in want.chunks_exact_mut(out_stride).take(tokens).enumerate() {
                         let input = &input[token * width..token * width + k];
-                        let one = linear(&weights, input, bias.then_some(&biases[..]), epilogue);
+                        let input = if rounded { quantise::quantise(input) } else { input.to_vec() };
+                        let one = linear(&weights, &input, bias.then_some(&biases[..]), epilogue);
                         want[offset..offset + outputs].copy_from_slice(&one);
                     }
                     Ok(Comparison::close(got, want, 2e-6))

@@ -3,21 +3,35 @@
 
 use super::linear::{Linear, Tokens};
 use crate::gpu::{Dispatch, Gpu, GpuError};
+use crate::quant::TensorType;
 
 /// Invocations of a workgroup: few, so that small matrices still spread over threads.
 const SIZE: u32 = 8;
 
-/// The dispatch of a layer.
-pub(super) fn dispatch(linear: &Linear<'_>, gpu: &Gpu) -> Result<Dispatch, GpuError> {
-    // Larger tiles are quicker and longer to compile: docs/measurements/2026-11-22-swiftshader-matvec.md.
+/// The dispatch of a layer, over `levels` where there are any.
+pub(super) fn dispatch(linear: &Linear<'_>, levels: Option<&wgpu::Buffer>, gpu: &Gpu) -> Result<Dispatch, GpuError> {
+    // Larger tiles are quicker and longer to compile: docs/measurements/2026-11-29-software-adapters.md.
     let (tokens, pairs) = match linear.tokens {
         Tokens::Rows(rows @ 5..) => (rows.div_ceil(2).min(4), 4),
-        Tokens::Rows(rows) => (rows.max(1), 4),
+        Tokens::Rows(rows @ 2..) => (rows, 4),
+        Tokens::Rows(_) => (1, 8),
         Tokens::Chunk(_) => (4, 8),
     };
-    let consts = [("ROWS", tokens), ("PAIRS", pairs), ("SIZE", SIZE)];
+    let (parts, octets) = sub_blocks(linear.weight.ty);
+    let consts = [("ROWS", tokens), ("PAIRS", pairs), ("SIZE", SIZE), ("PARTS", parts), ("OCTETS", octets)];
     let groups = linear.blocks(pairs).div_ceil(SIZE);
-    linear.dispatch(gpu, "linear_rows", None, &consts, groups, linear.token_blocks(tokens))
+    let input = if levels.is_some() { "levels" } else { "floats" };
+    let z = linear.token_blocks(tokens);
+    linear.dispatch(gpu, "linear_rows", Some(("input", input)), levels, &consts, groups, z)
+}
+
+/// Sub-blocks of the columns that the kernel takes at a time, and octets of each, as in the formats' shaders.
+fn sub_blocks(ty: TensorType) -> (u32, u32) {
+    match ty {
+        TensorType::F32 | TensorType::F16 | TensorType::BF16 => (1, 1),
+        TensorType::Q2K | TensorType::Q3K | TensorType::Q6K => (2, 2),
+        _ => (1, 4),
+    }
 }
 
 #[cfg(any(test, feature = "grid"))]
@@ -28,9 +42,14 @@ pub(super) mod cases {
     use super::super::matrix::random;
     use crate::quant::TensorType;
 
-    /// Every format; every number of batch rows; chunks; sizes beside the tiles' and units'; bias, gated units; outputs.
+    /// Both kinds of input: every format; every number of batch rows; chunks; sizes beside the tiles' and units'; bias, gated
+    /// units; outputs.
     pub(crate) fn cases() -> Vec<Case> {
-        let point = |ty, rows, k, tokens| Point::new(MatvecShape::Rows, ty, rows, k, tokens);
+        [MatvecShape::Rows, MatvecShape::Packed].into_iter().flat_map(of).collect()
+    }
+
+    fn of(shape: MatvecShape) -> Vec<Case> {
+        let point = |ty, rows, k, tokens| Point::new(shape, ty, rows, k, tokens);
         let mut cases = Vec::new();
         for ty in TensorType::ALL {
             cases.push(point(ty, 37, random::width(ty, 96), 1).case("linear_rows", Over::Rows));

@@ -48,7 +48,7 @@ impl Down<'_> {
         let params = Params { octets: layer.octets(), in_stride: stride(layer.k) / 4, t_stride: self.t_stride, pad: 0 };
         let params = gpu.storage_of("adapter params", &[params])?;
         let (reduce, serial, size, across) = match shape {
-            MatvecShape::Rows => ("serial", 1, SERIAL_SIZE, groups.div_ceil(SERIAL_SIZE)),
+            MatvecShape::Rows | MatvecShape::Packed => ("serial", 1, SERIAL_SIZE, groups.div_ceil(SERIAL_SIZE)),
             MatvecShape::Subgroup => ("subgroup", 0, SIZE, *groups),
             MatvecShape::Workgroup => ("tree", 0, SIZE, *groups),
         };

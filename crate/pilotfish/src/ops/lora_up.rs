@@ -140,6 +140,7 @@ pub(super) mod cases {
                 let linear = Linear {
                     weight: &weight,
                     input: &buffers.0,
+                    levels: None,
                     output: &buffers.1,
                     output_stride: out_stride as u32,
                     output_offset: offset as u32,

@@ -12,7 +12,7 @@ const TOKENS: u32 = 64;
 /// The dispatch of a layer over the tokens or outputs of a chunk.
 pub(super) fn dispatch(linear: &Linear<'_>, gpu: &Gpu) -> Result<Dispatch, GpuError> {
     let consts = [("SIZE", SIZE)];
-    linear.dispatch(gpu, "matmul", None, &consts, linear.blocks(PAIRS), linear.token_blocks(TOKENS))
+    linear.dispatch(gpu, "matmul", None, None, &consts, linear.blocks(PAIRS), linear.token_blocks(TOKENS))
 }
 
 #[cfg(any(test, feature = "grid"))]

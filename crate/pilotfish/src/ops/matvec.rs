@@ -21,7 +21,8 @@ pub(super) fn dispatch(linear: &Linear<'_>, gpu: &Gpu, shape: MatvecShape, rows:
     }
     let reduce = if shape == MatvecShape::Subgroup { "subgroup" } else { "tree" };
     let consts = [("ROWS", rows), ("SIZE", SIZE)];
-    linear.dispatch(gpu, "matvec", Some(reduce), &consts, linear.blocks(PAIRS), Extent::Fixed(1))
+    let reduce = Some(("reduce", reduce));
+    linear.dispatch(gpu, "matvec", reduce, None, &consts, linear.blocks(PAIRS), Extent::Fixed(1))
 }
 
 #[cfg(any(test, feature = "grid"))]

@@ -26,6 +26,7 @@ pub mod mixing;
 pub mod norm;
 pub mod pick;
 pub mod prepare;
+pub mod quantise;
 pub mod rope;
 pub mod row_max;
 pub mod select;

@@ -81,7 +81,11 @@ pub fn mass_key(values: impl Iterator<Item = f32>, max: f32, inv_t: f32, p: f32)
 
 /// As [`mass_key`], the values in the order of `key`.
 pub fn mass_key_by(values: impl Iterator<Item = f32>, max: f32, inv_t: f32, p: f32, key: impl Fn(f32) -> u32) -> u32 {
-    let units = |value: f32| u64::from((exp_below((value - max).max(-1e30) * inv_t) * 67_108_864.0 + 0.5) as u32);
+    let units = |value: f32| match (value - max).max(-1e30) * inv_t {
+        // Less than half a unit.
+        below if below < -18.8 => 0,
+        below => u64::from((exp_below(below) * 67_108_864.0 + 0.5) as u32),
+    };
     // What has no unit reaches no share.
     let counted = values.map(|value| (key(value), units(value))).filter(|(_, units)| *units > 0);
     let mut masses: Vec<(u32, u64)> = counted.collect();

@@ -16,28 +16,35 @@ import type {
   WhenFull,
 } from '../types.js';
 
+/** Without a GPU, what describes one is left out. */
 interface WireEngineInfo {
-  name: string;
-  driver: string;
-  backend: string;
-  software: boolean;
-  features: Record<string, boolean>;
-  max_buffer: number;
-  max_binding: number;
-  matvec: string;
+  processor: 'gpu' | 'cpu' | null;
+  why: string | null;
+  backend?: string;
+  software?: boolean;
+  features?: Record<string, boolean>;
+  max_buffer?: number;
+  max_binding?: number;
+  matvec: string | null;
+  cpu: EngineInfo['cpu'];
 }
 
 /** What a browser says about a GPU; wgpu passes on only its description. */
-export type GpuInfo = Omit<EngineInfo['adapter'], 'backend'>;
+export type GpuInfo = Omit<NonNullable<EngineInfo['adapter']>, 'backend'>;
 
-export function engineInfo(json: string, adapter: GpuInfo): EngineInfo {
+/** @param why why this module was taken; the engine knows more where it had a choice */
+export function engineInfo(json: string, adapter: GpuInfo | null, why: string): EngineInfo {
   const wire = JSON.parse(json) as WireEngineInfo;
+  const { backend, features = {} } = wire;
   return {
-    adapter: { ...adapter, backend: wire.backend },
-    software: wire.software,
-    features: Object.keys(wire.features).filter((feature) => wire.features[feature]),
-    limits: { maxBuffer: wire.max_buffer, maxBinding: wire.max_binding },
-    matvec: wire.matvec,
+    backend: wire.processor,
+    why: wire.why ?? why,
+    adapter: backend === undefined || adapter === null ? null : { ...adapter, backend },
+    software: wire.software ?? false,
+    features: Object.keys(features).filter((feature) => features[feature]),
+    limits: wire.max_buffer === undefined ? {} : { maxBuffer: wire.max_buffer, maxBinding: wire.max_binding ?? 0 },
+    matvec: wire.matvec ?? '',
+    cpu: wire.cpu,
   };
 }
 

@@ -26,10 +26,31 @@ import type { Surface, WasmAdapter, WasmEngine, WasmModel, WasmReward } from './
 
 export interface Surroundings {
   readonly cache: Pick<Cache, 'get' | 'list' | 'remove' | 'usage'>;
-  /** Instantiates the module. */
-  surface(): Promise<{ readonly surface: Surface; readonly memory: WebAssembly.Memory }>;
-  /** Opens the engine as the options say. */
-  open(surface: Surface, options: Params<'open'>): Promise<{ engine: WasmEngine; adapter: GpuInfo }>;
+  /** Chooses the module that suits the options and the machine, and instantiates it. */
+  start(options: Params<'open'>): Promise<Started>;
+}
+
+export interface Started {
+  readonly surface: Surface;
+  readonly memory: WebAssembly.Memory;
+  /** The GPU, as the browser describes it. */
+  readonly adapter: GpuInfo | null;
+  /** Why this module. */
+  readonly why: string;
+  /** Bytes that a model may take; null where it goes to a GPU. */
+  readonly limit: number | null;
+  open(): Promise<WasmEngine>;
+}
+
+/** Bytes that the engine takes beside a model's weights. */
+const BESIDE = 128 * 2 ** 20;
+
+function tooLarge(bytes: number, limit: number): PilotfishError {
+  const mib = (size: number) => `${Math.ceil(size / 2 ** 20)} MiB`;
+  return new PilotfishError(
+    'cpu.too_large',
+    `the model takes ${mib(bytes)} and ${mib(BESIDE)} beside it, and WebAssembly may have ${mib(limit)} here: take a smaller model, or one with fewer bits`,
+  );
 }
 
 export class Host {
@@ -47,7 +68,7 @@ export class Host {
   });
   #nextHandle = 1;
   #crashed = false;
-  #engine: { surface: Surface; memory: WebAssembly.Memory; engine: WasmEngine } | undefined;
+  #engine: (Started & { readonly engine: WasmEngine }) | undefined;
 
   constructor(port: Port, surroundings: Surroundings) {
     this.#port = port;
@@ -60,6 +81,11 @@ export class Host {
     if (this.#crashed) return;
     this.#crashed = true;
     this.#say({ crash: toPlain(reason) });
+  }
+
+  /** Tells the page that the engine panicked. */
+  panicked(message: string): void {
+    this.crash(new PilotfishError('internal', `the engine panicked: ${message}`));
   }
 
   async #hear(message: ToWorker): Promise<void> {
@@ -95,22 +121,25 @@ export class Host {
 
   readonly #handlers: Handlers = {
     open: async (params) => {
-      const { surface, memory } = await this.#around.surface();
-      surface.on_panic((message) => this.crash(new PilotfishError('internal', `the engine panicked: ${message}`)));
-      const { engine, adapter } = await this.#around.open(surface, params);
-      this.#engine = { surface, memory, engine };
-      nudgeWhile(() => !this.#crashed && this.#calls.size > 0, engine);
-      return engineInfo(engine.info(), adapter);
+      const started = await this.#around.start(params);
+      started.surface.on_panic((message) => this.panicked(message));
+      const engine = await started.open();
+      this.#engine = { ...started, engine };
+      if (started.adapter !== null) nudgeWhile(() => !this.#crashed && this.#calls.size > 0, engine);
+      return this.#info();
     },
 
     load: async ({ source, sha256: expected, cache }, call) => {
       const blob = await this.#blob(source, expected, cache, call);
-      const model = await this.#open().engine.load(blobReader(blob), reporter(call));
+      const { engine, limit } = this.#open();
+      // The weights take what their file does; the engine refuses what cannot be addressed at all.
+      if (limit !== null && blob.size + BESIDE > limit) throw tooLarge(blob.size, limit);
+      const model = await engine.load(blobReader(blob), reporter(call));
       if (call.signal.aborted) {
         model.free();
         call.signal.throwIfAborted();
       }
-      return { handle: this.#keep(this.#models, model), info: modelInfo(model.info()) };
+      return { handle: this.#keep(this.#models, model), info: modelInfo(model.info()), engine: this.#info() };
     },
 
     tokenize: ({ model, text, special }) => this.#model(model).tokenize(text, special),
@@ -205,6 +234,11 @@ export class Host {
     const handle = this.#nextHandle++;
     kept.set(handle, value);
     return handle;
+  }
+
+  #info() {
+    const { engine, adapter, why } = this.#open();
+    return engineInfo(engine.info(), adapter, why);
   }
 
   #open() {

@@ -1,6 +1,7 @@
 /** A model's bytes as the engine asks for them: bounded pieces of a blob, wherever the browser keeps it. */
 
 import { PilotfishError } from '../errors.js';
+import { turn } from './turn.js';
 
 /** What the engine calls: `size` in bytes, `read` answers exactly `length` bytes from `offset`. */
 export interface ByteSource {
@@ -38,16 +39,4 @@ export function blobReader(blob: Blob, onRead?: (bytes: number) => void): ByteSo
       }
     },
   };
-}
-
-/** Lets messages in: promises that resolve from memory never do. A message to oneself is not clamped as timers are. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(null);
-  });
 }

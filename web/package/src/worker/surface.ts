@@ -68,7 +68,8 @@ export interface WasmRemote {
 
 export interface Surface {
   on_panic(callback: (message: string) => void): void;
-  readonly Engine: { open(options: string): Promise<WasmEngine> };
+  /** `pause` is awaited wherever the engine would keep the worker from hearing anything else. */
+  readonly Engine: { open(options: string, pause: () => Promise<void>): Promise<WasmEngine> };
   readonly Adapter: {
     from_gguf(model: WasmModel, file: Uint8Array): WasmAdapter;
     from_peft(model: WasmModel, config: string, safetensors: Uint8Array): WasmAdapter;

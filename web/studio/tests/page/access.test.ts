@@ -43,7 +43,15 @@ function overflow(page: Page): Promise<number[]> {
 const states: readonly [name: string, query: string, enter: (page: Page) => Promise<void>][] = [
   ['welcome', '', async () => {}],
   ['loading', 'load=30000', (page) => page.getByRole('button', { name: /^Load SmolLM2/ }).click()],
-  ['no WebGPU', 'fail=no-webgpu', async () => {}],
+  ['no WebGPU, so the CPU', 'cpu', loadModel],
+  [
+    'a GPU that is not there',
+    'fail=gpu.unavailable',
+    async (page) => {
+      await page.getByRole('button', { name: /^Load SmolLM2/ }).click();
+      await page.getByRole('button', { name: 'Use the CPU' }).waitFor();
+    },
+  ],
   ['an open token', '', openToken],
   ['adapters of every kind', '', openAdapters],
   ['a search with its numbers', '', openSearch],

@@ -48,14 +48,15 @@ describe('the guides that come with the page', () => {
     const page = await stage.page('pace=40');
     expect(await weightOf(page, 'upbeat').inputValue()).toBe('1');
     expect(await weightOf(page, 'plain').inputValue()).toBe('0');
+    expect(await weightOf(page, 'personal').inputValue()).toBe('0');
     await page.getByText('Comes with SmolLM2 135M Instruct.').first().waitFor();
     await loadModel(page);
-    expect(await page.getByText('Adapter of rank 8, 645 k parameters').count()).toBe(2);
+    expect(await page.getByText('Adapter of rank 8, 645 k parameters').count()).toBe(3);
     await ask(page);
     await token(page, 4).waitFor();
     await weightOf(page, 'upbeat').fill('-1');
     await answered(page);
-    expect(await columns(page)).toEqual(['token', 'base', 'upbeat', 'plain', 'mix']);
+    expect(await columns(page)).toEqual(['token', 'base', 'upbeat', 'plain', 'personal', 'mix']);
     await page.getByText('upbeat +1.00').waitFor();
     await page.locator('[role=option]').last().click();
     await page.getByText('upbeat −1.00').waitFor();
@@ -70,12 +71,13 @@ describe('the guides that come with the page', () => {
     await page.reload();
     expect(await page.getByRole('slider').evaluateAll((all) => all.map((slider) => slider.ariaLabel))).toEqual([
       'Weight of plain',
+      'Weight of personal',
       'Weight of pirate',
     ]);
     expect(await weightOf(page, 'plain').inputValue()).toBe('0.5');
     await loadModel(page);
     await page.getByRole('list', { name: 'Guides that come with the page' }).getByText('upbeat').click();
-    await page.getByText('Adapter of rank 8').nth(1).waitFor();
+    await page.getByText('Adapter of rank 8').nth(2).waitFor();
     expect(await weightOf(page, 'upbeat').inputValue()).toBe('1');
   });
 
@@ -83,7 +85,7 @@ describe('the guides that come with the page', () => {
     const page = await stage.page('');
     await loadModel(page);
     await openBase(page, 'another');
-    expect(await page.getByText('Made for another model.').count()).toBe(2);
+    expect(await page.getByText('Made for another model.').count()).toBe(3);
     expect(await weightOf(page, 'upbeat').isDisabled()).toBe(true);
     expect(await page.getByRole('alert').count()).toBe(0);
     await ask(page);
@@ -91,7 +93,7 @@ describe('the guides that come with the page', () => {
     expect(await columns(page)).toEqual(['token', 'base', 'mix']);
     await page.getByText('Open another model').click();
     await page.getByRole('button', { name: 'SmolLM2 135M Instruct', exact: true }).click();
-    await page.getByText('Adapter of rank 8').nth(1).waitFor();
+    await page.getByText('Adapter of rank 8').nth(2).waitFor();
     expect(await weightOf(page, 'upbeat').isEnabled()).toBe(true);
   });
 
@@ -120,7 +122,7 @@ describe('the guides that come with the page', () => {
     await ask(page);
     await page.getByText('Comes with SmolLM2 135M Instruct.').first().waitFor();
     await page.getByRole('button', { name: 'Restart the engine' }).click();
-    await page.getByText('Adapter of rank 8').nth(1).waitFor();
+    await page.getByText('Adapter of rank 8').nth(2).waitFor();
   });
 });
 
@@ -161,7 +163,7 @@ describe('an adapter of one’s own', () => {
     await page.getByText('Waits for its model.').waitFor();
     expect(await note.count()).toBe(0);
     await loadModel(page);
-    await page.getByText('Adapter of rank 8').nth(2).waitFor();
+    await page.getByText('Adapter of rank 8').nth(3).waitFor();
   });
 
   test('with preferences has a slider for each, live', async () => {

@@ -29,7 +29,14 @@ describe('an answer', () => {
     for (const key of ['ArrowRight', 'ArrowRight', 'ArrowDown', 'ArrowUp', 'Enter']) await page.keyboard.press(key);
     const candidates = page.getByRole('table');
     await candidates.waitFor();
-    expect(await candidates.locator('thead th').allTextContents()).toEqual(['token', 'base', 'upbeat', 'plain', 'mix']);
+    expect(await candidates.locator('thead th').allTextContents()).toEqual([
+      'token',
+      'base',
+      'upbeat',
+      'plain',
+      'personal',
+      'mix',
+    ]);
     expect(await candidates.locator('tr.chosen').count()).toBe(1);
 
     const before = await page.locator('.walk .hint').textContent();
@@ -131,16 +138,50 @@ describe('faders', () => {
   });
 });
 
+describe('what computes', () => {
+  test('is said with its reason, and can be chosen; the model comes again', async () => {
+    const page = await stage.page('software');
+    await loadModel(page);
+    await page.getByText('CPU, 2 threads: SwiftShader is software').waitFor();
+    const choice = page.getByLabel('Computed by');
+    await choice.selectOption('gpu');
+    await page.getByText('135 M').waitFor();
+    await ask(page);
+    await page.getByText('plays one. It is exact, and slow').waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByText('Stopped', { exact: true }).waitFor();
+    await page.reload();
+    expect(await choice.inputValue()).toBe('gpu');
+  });
+
+  test('is the CPU where there is no WebGPU, and every page can be steered', async () => {
+    const page = await stage.page('cpu');
+    await loadModel(page);
+    await page.getByText('CPU, 2 threads: This browser has no WebGPU.').waitFor();
+    await ask(page);
+    await answered(page);
+    await page.getByText('relaxed-simd, 8-bit activations').waitFor();
+  });
+
+  test('may be changed to the CPU when the GPU fails', async () => {
+    const page = await stage.page('fail=gpu.unavailable');
+    await page.getByRole('button', { name: /^Load SmolLM2/ }).click();
+    await page.getByRole('button', { name: 'Use the CPU' }).click();
+    await page.getByText('is ready. Ask it something').waitFor();
+    expect(await page.getByRole('alert').count()).toBe(0);
+    await page.getByText('CPU, 2 threads').first().waitFor();
+  });
+});
+
 describe('problems', () => {
   test.each([
-    ['no-webgpu', 'WebGPU is not available here', null],
-    ['gpu.unavailable', 'WebGPU is not available here', null],
+    ['gpu.unavailable', 'WebGPU is not available here', 'Use the CPU'],
     ['gguf.truncated', 'The file ends too early', null],
     ['download.interrupted', 'The download was cut', 'Try again'],
   ])('%s while loading says what to do', async (code, title, remedy) => {
     const page = await stage.page(`fail=${code}`);
     const load = page.getByRole('button', { name: /^Load SmolLM2/ });
-    if (code !== 'no-webgpu') await load.click();
+    await load.click();
     const note = page.getByRole('alert');
     await note.getByRole('heading', { name: title }).waitFor();
     if (remedy) await note.getByRole('button', { name: remedy }).waitFor();

@@ -68,6 +68,7 @@ test('the shipped guides are the files that their manifest names', () => {
   expect(SHIPPED_GUIDES.map(({ name, weight }) => [name, weight])).toEqual([
     ['upbeat', 1],
     ['plain', 0],
+    ['personal', 0],
   ]);
   for (const guide of SHIPPED_GUIDES) {
     const bytes = readFileSync(new URL(`../../../..${guide.address}`, import.meta.url));

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use pilotfish::engine::{Backend, EngineInfo, Guide, GuideKind, ModelInfo, Precision, Prompt, SessionInfo, SessionOptions};
+use pilotfish::engine::{
+    Backend, EngineInfo, Guide, GuideKind, ModelInfo, Precision, Prompt, SessionInfo, SessionOptions,
+};
 use pilotfish::guidance::Sampling;
 use serde::Serialize;
 

@@ -25,7 +25,7 @@ const MAX_PROBABILITY_DIFFERENCE: f64 = 1e-3;
 pub(super) fn named(argument: &str) -> Result<(String, PathBuf), String> {
     match argument.split_once('=') {
         Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
-        _ => Err("expected NAME=PATH, such as upbeat=models/guides/upbeat.gguf".into()),
+        _ => Err("expected NAME=PATH, such as upbeat=tests/golden/adapters/upbeat.gguf".into()),
     }
 }
 

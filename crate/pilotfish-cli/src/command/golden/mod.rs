@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Args;
-use pilotfish::engine::{self, Model, Models, Prompt, SessionOptions};
+use pilotfish::engine::{self, Model, Models, Precision, Prompt, SessionOptions};
 use pilotfish::guidance::Sampling;
 use pilotfish::tokenizer::{Encode, TokenId};
 use serde::Serialize;
@@ -30,11 +30,12 @@ use adapted::{Adapted, Mixed};
 use compare::{Greedy, Top1, greedy};
 use file::{Golden, GoldenCase};
 
-/// The most that the mean over all compared distributions of KL(reference || ours) may be, in nats.
-const MAX_MEAN_KL: f64 = 1e-4;
+/// What computing in f32 must keep to.
+const EXACT: Bounds = Bounds { mean_kl: 1e-4, top1: 0.99 };
 
-/// The least part of all positions at which the likeliest token must be the reference's.
-const MIN_TOP1: f64 = 0.99;
+/// What activations of 8 bits must keep to. Their text may part where the reference is sure of its token, and it is not held against
+/// them: the distributions are.
+const FAST: Bounds = Bounds { mean_kl: 5e-3, top1: 0.97 };
 
 /// Flags of `golden`.
 #[derive(Debug, Args)]
@@ -72,7 +73,7 @@ struct Report {
     passed: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Bounds {
     mean_kl: f64,
     top1: f64,
@@ -132,7 +133,8 @@ pub(crate) async fn run(args: &GoldenArgs, global: &Global) -> Result<ExitCode> 
         cases.push(compared);
     }
     let tokenize = if args.cases.is_empty() { compare_tokens(&model, &golden)? } else { Tokenized::default() };
-    let report = judge(args, &golden, cases, tokenize);
+    let fast = host.engine.info().precision() == Some(Precision::Fast);
+    let report = judge(args, &golden, cases, tokenize, if fast { FAST } else { EXACT });
     if global.json {
         output::json(&report)?;
     } else {
@@ -217,7 +219,7 @@ fn compare_tokens(model: &Model, golden: &Golden) -> Result<Tokenized> {
 }
 
 /// Counts, and holds against the bounds.
-fn judge(args: &GoldenArgs, golden: &Golden, cases: Vec<Case>, tokenize: Tokenized) -> Report {
+fn judge(args: &GoldenArgs, golden: &Golden, cases: Vec<Case>, tokenize: Tokenized, bounds: Bounds) -> Report {
     let kls = || {
         let plain = cases.iter().flat_map(|case| [case.kl, case.decode_kl]);
         plain.chain(cases.iter().flat_map(|case| case.adapters.iter().map(|adapted| adapted.kl)))
@@ -229,14 +231,14 @@ fn judge(args: &GoldenArgs, golden: &Golden, cases: Vec<Case>, tokenize: Tokeniz
         top1.add(case.top1);
     }
     let mut failures = Vec::new();
-    if mean_kl.is_nan() || mean_kl > MAX_MEAN_KL {
-        failures.push(format!("mean KL is {mean_kl:.2e}, at most {MAX_MEAN_KL:.0e} is allowed"));
+    if mean_kl.is_nan() || mean_kl > bounds.mean_kl {
+        failures.push(format!("mean KL is {mean_kl:.2e}, at most {:.0e} is allowed", bounds.mean_kl));
     }
-    if top1.of > 0 && top1.rate() < MIN_TOP1 {
+    if top1.of > 0 && top1.rate() < bounds.top1 {
         failures.push(format!(
             "top-1 agreement is {:.2} %, at least {:.0} % is expected",
             100.0 * top1.rate(),
-            100.0 * MIN_TOP1
+            100.0 * bounds.top1
         ));
     }
     if let Some(difference) = &tokenize.first_difference {
@@ -245,6 +247,9 @@ fn judge(args: &GoldenArgs, golden: &Golden, cases: Vec<Case>, tokenize: Tokeniz
     for case in &cases {
         if case.same_ids == Some(false) {
             failures.push(format!("{}: the text gives other ids", case.name));
+        }
+        if bounds == FAST {
+            continue;
         }
         if let Greedy { parted_at: Some(at), near_tie: false, .. } = case.greedy {
             failures.push(format!("{}: the greedy continuation parts at token {at}, which is no near-tie", case.name));
@@ -262,7 +267,7 @@ fn judge(args: &GoldenArgs, golden: &Golden, cases: Vec<Case>, tokenize: Tokeniz
         max_kl,
         top1,
         skipped: golden.skipped(&args.cases, &args.adapters),
-        bounds: Bounds { mean_kl: MAX_MEAN_KL, top1: MIN_TOP1 },
+        bounds,
         failures,
     }
 }

@@ -159,7 +159,8 @@ impl CpuRunner {
             let logits = with_logits.then(|| mixer.logits());
             Report { telemetry, logits }
         };
-        let mut mixes: Vec<(&mut CpuMixer, Option<Report>)> = self.lanes.iter_mut().map(|mixer| (mixer, None)).collect();
+        let mut mixes: Vec<(&mut CpuMixer, Option<Report>)> =
+            self.lanes.iter_mut().map(|mixer| (mixer, None)).collect();
         workers.pieces(&mut mixes, 1, |_, mixes| {
             for (mixer, report) in mixes {
                 *report = Some(of_lane(mixer));

@@ -8,6 +8,9 @@ use super::super::limits::MAX_IN_FLIGHT;
 use super::super::model::Model;
 use super::super::processor::GpuProcessor;
 use super::{LanePlan, Mix, Report, Runner, RunnerPlan, Running, SetPlan};
+#[cfg(feature = "cpu")]
+use crate::Error;
+use crate::Result;
 use crate::gpu::{Dispatch, Gpu, Owned, Readback, StepShape, Usage, record};
 use crate::guidance::{MixError, Mixer, MixerPlan, Sampling, Schedule, Telemetry, TokenRules};
 use crate::model::{
@@ -15,7 +18,6 @@ use crate::model::{
 };
 use crate::ops::attend;
 use crate::tokenizer::TokenId;
-use crate::{Error, Result};
 
 /// Steps worth having in flight on a GPU that is one.
 const AHEAD: u32 = 3;

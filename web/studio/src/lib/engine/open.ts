@@ -3,25 +3,17 @@
  * for: the page paints and explains itself without it.
  */
 
-import type { Engine } from './port';
+import type { Backend, Engine } from './port';
 
-export async function openEngine(): Promise<Engine> {
+export async function openEngine(backend: Backend): Promise<Engine> {
   if (import.meta.env.DEV) {
     const query = new URLSearchParams(location.search);
     if (query.has('simulate')) {
       const { SimulatedEngine } = await import('./simulate/engine');
       // It has what the page calls and no more, so only a cast makes it the package's class.
-      return (await SimulatedEngine.open(query)) as unknown as Engine;
+      return (await SimulatedEngine.open(query, backend)) as unknown as Engine;
     }
   }
   const { Pilotfish } = await import('pilotfish');
-  return Pilotfish.open();
-}
-
-/** Known before anything is loaded, so that a browser without WebGPU is told at once. */
-export function hasWebGpu(): boolean {
-  if (import.meta.env.DEV && new URLSearchParams(location.search).has('simulate')) {
-    return new URLSearchParams(location.search).get('fail') !== 'no-webgpu';
-  }
-  return 'gpu' in navigator;
+  return Pilotfish.open({ backend });
 }

@@ -6,6 +6,7 @@ export type {
   Adapter,
   AdapterInfo,
   AdapterUse,
+  Backend,
   Candidate,
   Cost,
   EngineInfo,

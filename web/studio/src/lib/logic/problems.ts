@@ -3,7 +3,7 @@
  * The engine's own message (what was found, what was expected) is shown beneath as it came.
  */
 
-export type Remedy = 'restart-engine' | 'choose-model' | 'edit-prompt' | 'retry';
+export type Remedy = 'restart-engine' | 'use-cpu' | 'choose-model' | 'edit-prompt' | 'retry';
 
 export interface Problem {
   readonly code: string;
@@ -26,8 +26,9 @@ const NO_WEBGPU: Entry = {
     'Safari has it from version 26 on.',
     'Firefox has it from 141 on Windows and 145 on Apple silicon; elsewhere set dom.webgpu.enabled to true in about:config.',
     'It needs a secure address (https:// or localhost), and hardware acceleration switched on in the browser’s settings.',
-    'On a machine without a GPU, Chromium can emulate one: start it with --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader.',
+    'The CPU needs none of it, and is slower.',
   ],
+  remedy: 'use-cpu',
 };
 
 const MISFIT: Entry = {
@@ -67,6 +68,17 @@ const ENTRIES: Readonly<Record<string, Entry>> = {
   'gpu.limit': {
     title: 'This device does not offer what the engine needs',
     advice: ['Another browser, or a newer graphics driver, may offer more.'],
+  },
+  'cpu.no_simd': {
+    title: 'This browser is too old for the engine',
+    advice: [
+      'It has neither WebGPU nor SIMD in its WebAssembly. Chrome and Edge from 91, Firefox from 89 and Safari from 16.4 can run it.',
+    ],
+  },
+  'cpu.too_large': {
+    title: 'The model does not fit this browser’s memory',
+    advice: ['WebAssembly has 4 GiB at most. Choose a smaller model, or one with fewer bits a weight such as Q4_0.'],
+    remedy: 'choose-model',
   },
   'gguf.truncated': {
     title: 'The file ends too early',

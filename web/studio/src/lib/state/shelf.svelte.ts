@@ -87,6 +87,7 @@ export class Shelf {
         this.loading = { label, ...progress, perSecond: speed.perSecond };
       };
       const model = await engine.load(source, { signal: cancel.signal, onProgress });
+      this.host.look();
       await then?.(model, cancel.signal, onProgress);
       return model;
     } catch (error) {

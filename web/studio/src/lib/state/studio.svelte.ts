@@ -1,7 +1,7 @@
 /** Everything the page knows, and the few things that concern more than one part of it. */
 
 import { getContext, setContext } from 'svelte';
-import type { AdapterSource, Model, Progress, Source } from '../engine/port';
+import type { AdapterSource, Backend, Model, Progress, Source } from '../engine/port';
 import { isPeft, sortAdapterFiles } from '../logic/adapter-files';
 import { isAdapter, problemOf } from '../logic/problems';
 import type { ShippedGuide } from '../logic/shipped';
@@ -104,6 +104,21 @@ export class Studio {
     };
   }
 
+  /** Changes what computes: the engine is opened anew for it, and the models are read again. */
+  async compute(backend: Backend): Promise<void> {
+    if (this.talk.busy || this.shelf.loading) return;
+    this.host.prefer(backend);
+    const open = this.host.engine !== null;
+    if (!open && !this.host.problem) return;
+    if (open) {
+      await this.talk.release();
+      this.#forget();
+    }
+    this.host.close();
+    if (open) await this.restart();
+    else this.shelf.again?.();
+  }
+
   /** Opens the engine anew and reads the models again. */
   async restart(): Promise<void> {
     const base = this.shelf.baseSource;
@@ -119,9 +134,14 @@ export class Studio {
   #lost(error: unknown): void {
     // The running answer and the worker may both report the same loss.
     if (this.host.phase === 'failed') return;
-    this.#lostGuides = this.desk.guides.flatMap((guide) => guide.source ?? []);
     this.host.fail(error);
     void this.talk.release();
+    this.#forget();
+  }
+
+  /** Models are gone with their engine; where they came from is kept. */
+  #forget(): void {
+    this.#lostGuides = this.desk.guides.flatMap((guide) => guide.source ?? []);
     this.shelf.forget();
     this.desk.forget();
   }

@@ -2,10 +2,11 @@
  * The engine that development and the page's tests run on: no GPU, no model, every state reachable.
  *
  *     ?simulate                 a hardware adapter, quick
- *     &software                 a software adapter, slow
+ *     &software                 a software adapter, slow; the CPU is faster
+ *     &cpu                      no WebGPU, so the CPU computes
  *     &pace=MS                  milliseconds a token (default 60)
  *     &load=MS                  milliseconds a load takes (default 1200)
- *     &fail=CODE                the step that CODE belongs to fails: no-webgpu, gpu.unavailable, gguf.truncated,
+ *     &fail=CODE                the step that CODE belongs to fails: gpu.unavailable, gguf.truncated,
  *                               download.interrupted, adapter.shape, session.vocabulary, session.prompt_too_long, gpu.lost
  *     &full=N                   the context is full after N tokens
  *
@@ -15,7 +16,16 @@
 
 import { isPeft } from '../../logic/adapter-files';
 import { nameFromAddress } from '../../logic/names';
-import type { AdapterInfo, AdapterSource, EngineInfo, LoadOptions, ModelInfo, RunOptions, Source } from '../port';
+import type {
+  AdapterInfo,
+  AdapterSource,
+  Backend,
+  EngineInfo,
+  LoadOptions,
+  ModelInfo,
+  RunOptions,
+  Source,
+} from '../port';
 import { SimulatedSession } from './session';
 
 class SimulatedError extends Error {
@@ -32,9 +42,22 @@ export class SimulatedEngine {
   readonly info: EngineInfo;
   readonly closed = new Promise<Error>(() => {});
 
-  private constructor(private readonly query: URLSearchParams) {
+  private constructor(
+    private readonly query: URLSearchParams,
+    backend: Backend,
+  ) {
     const software = query.has('software');
+    const cpu = { threads: 2, instructions: 'relaxed-simd', precision: 'fast' } as const;
+    if (backend === 'cpu' || query.has('cpu')) {
+      const why = backend === 'cpu' ? '' : 'this browser has no WebGPU';
+      this.info = { backend: 'cpu', why, adapter: null, software: false, limits: {}, features: [], matvec: '', cpu };
+      return;
+    }
+    const measured = software && backend === 'auto';
     this.info = {
+      backend: measured ? 'cpu' : 'gpu',
+      why: measured ? 'SwiftShader is software: a token takes it 700 ms at least and the CPU 20 ms' : '',
+      cpu: measured ? cpu : null,
       adapter: software
         ? {
             vendor: 'google',
@@ -51,10 +74,11 @@ export class SimulatedEngine {
     };
   }
 
-  static async open(query: URLSearchParams): Promise<SimulatedEngine> {
+  static async open(query: URLSearchParams, backend: Backend): Promise<SimulatedEngine> {
     await pause(80);
-    failFor(query, 'gpu.unavailable', 'the browser has WebGPU, but found no graphics adapter for it');
-    return new SimulatedEngine(query);
+    if (backend !== 'cpu')
+      failFor(query, 'gpu.unavailable', 'the browser has WebGPU, but found no graphics adapter for it');
+    return new SimulatedEngine(query, backend);
   }
 
   async load(source: Source, { signal, onProgress }: LoadOptions = {}): Promise<SimulatedModel> {
