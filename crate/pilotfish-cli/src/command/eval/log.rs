@@ -16,7 +16,7 @@ use crate::input;
 
 /// A text that was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Text {
+pub(super) struct Written {
     /// What it depends on.
     pub(super) key: String,
     /// What was written.
@@ -44,7 +44,7 @@ pub(super) struct Speed {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Text(Text),
+    Text(Written),
     Speed(Speed),
 }
 
@@ -53,7 +53,7 @@ enum Line {
 pub(super) struct Log {
     path: PathBuf,
     file: File,
-    texts: HashMap<String, Text>,
+    texts: HashMap<String, Written>,
     speeds: HashMap<String, f64>,
 }
 
@@ -81,7 +81,7 @@ impl Log {
     }
 
     /// The text of a key.
-    pub(super) fn text(&self, key: &str) -> Option<&Text> {
+    pub(super) fn text(&self, key: &str) -> Option<&Written> {
         self.texts.get(key)
     }
 
@@ -91,7 +91,7 @@ impl Log {
     }
 
     /// Keeps a text.
-    pub(super) fn keep(&mut self, text: Text) -> Result<()> {
+    pub(super) fn keep(&mut self, text: Written) -> Result<()> {
         self.write(Line::Text(text))
     }
 
@@ -187,8 +187,8 @@ pub(super) fn ended(stop: Option<Stop>) -> bool {
 mod tests {
     use super::*;
 
-    fn text(key: &str) -> Text {
-        Text { key: key.into(), text: "a\nb".into(), tokens: 2, ended: true, base_log_prob: -3.5, kl: 0.25 }
+    fn text(key: &str) -> Written {
+        Written { key: key.into(), text: "a\nb".into(), tokens: 2, ended: true, base_log_prob: -3.5, kl: 0.25 }
     }
 
     fn path(name: &str) -> PathBuf {

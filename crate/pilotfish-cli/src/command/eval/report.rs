@@ -11,7 +11,7 @@ use super::frontier::{Point, hypervolume, mean_inner_product, non_dominated};
 use super::machine::{Machine, today};
 use super::settings::{Family, Part};
 use super::spec::{FrontierSpec, GuideSpec, Spec};
-use super::summary::{Figures, Outcome, Quantity, Row, Table};
+use super::summary::{Outcome, Quantity, Row, RowFigures, Table};
 use super::{plots, prompts};
 use crate::error::{CliError, Result};
 
@@ -28,7 +28,7 @@ pub(super) struct Report {
     resamples: u32,
     /// What was expected.
     pub(super) goals: Vec<Outcome>,
-    rows: Vec<Figures>,
+    rows: Vec<RowFigures>,
     frontier: Vec<FrontierFigures>,
 }
 
@@ -189,12 +189,12 @@ impl Report {
     /// A table of rows: the guide's rule and judges, fluency, distance and length.
     fn rows(&self, table: &Table, guide: Option<&GuideSpec>, wanted: impl Fn(&Row) -> bool) -> String {
         let Some(guide) = guide else { return String::new() };
-        let rows: Vec<&Figures> =
+        let rows: Vec<&RowFigures> =
             table.rows.iter().zip(&self.rows).filter(|(row, _)| wanted(row)).map(|(_, figures)| figures).collect();
         let timed = rows.iter().any(|row| row.seconds_per_128_tokens.is_some());
         let judges: Vec<&String> = guide.judges.iter().filter(|name| *name != "distinct-in-text").collect();
         let mut heads = vec![
-            "".to_owned(),
+            String::new(),
             "texts".into(),
             guide.rule.clone(),
             "gain over the base".into(),
@@ -261,7 +261,7 @@ fn named_by(spec: &Spec, row: &Row) -> bool {
 
 /// The points of all families, and the base.
 pub(super) fn two_objectives(table: &Table, spec: &Spec, asked: &FrontierSpec) -> Vec<Scored> {
-    let rules = asked.guides.each_ref().map(|name| Some(table.quantity(&spec.guide(name)?.rule)?));
+    let rules = asked.guides.each_ref().map(|name| table.quantity(&spec.guide(name)?.rule));
     let ([Some(one), Some(other)], Some(base)) = (rules, table.row("base")) else { return Vec::new() };
     let rules = [one, other];
     let most = table.part(Part::Frontier).map(|row| row.samples.len()).max().unwrap_or_default();

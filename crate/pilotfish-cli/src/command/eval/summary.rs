@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use super::bootstrap::{Estimate, Resamples, mean};
-use super::log::{Identity, Log, Text};
+use super::log::{Identity, Log, Written};
 use super::measure::{Measure, distinct_2};
 use super::settings::{Part, Setting};
 use super::spec::{Goal, Spec};
@@ -62,7 +62,7 @@ pub(super) struct Table<'a> {
 
 /// A row of the report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Figures {
+pub(super) struct RowFigures {
     /// As in the specification's goals.
     pub(super) row: String,
     /// Prompts.
@@ -188,7 +188,7 @@ impl<'a> Table<'a> {
     }
 
     /// Everything about a row.
-    pub(super) fn figures(&self, row: &Row) -> Figures {
+    pub(super) fn figures(&self, row: &Row) -> RowFigures {
         let less = |name: Option<&str>| {
             let other = name.and_then(|name| self.row(name)).filter(|other| other.setting.name != row.setting.name);
             let pairs = other.map(|other| {
@@ -197,7 +197,7 @@ impl<'a> Table<'a> {
             });
             pairs.unwrap_or_default()
         };
-        Figures {
+        RowFigures {
             row: row.setting.name.clone(),
             texts: row.samples.iter().flatten().count(),
             figures: self
@@ -235,7 +235,7 @@ impl Sample {
     }
 }
 
-fn sample(text: &Text, measures: &[Measure], setting: &Setting) -> Result<Sample> {
+fn sample(text: &Written, measures: &[Measure], setting: &Setting) -> Result<Sample> {
     Ok(Sample {
         text: text.text.clone(),
         scores: measures.iter().map(|measure| measure.score(&text.text)).collect::<Result<_>>()?,
