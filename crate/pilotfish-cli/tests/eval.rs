@@ -17,7 +17,7 @@ fn folder(name: &str, more: &str) -> PathBuf {
     let prompts = (0..4).map(|at| format!("{{\"prompt\": \"hello the {at}\"}}\n")).collect::<String>();
     fs::write(folder.join("prompts.jsonl"), prompts + "{\"prompt\": \"and in\", \"split\": \"train\"}\n")
         .expect("it is written");
-    let [all, qkv] = ["all", "qkv"].map(|name| common::repository("fixtures/tiny-adapters").join(name));
+    let qkv = common::repository("fixtures/tiny-adapters/qkv");
     let spec = format!(
         r#"
         base = {base:?}
@@ -26,7 +26,7 @@ fn folder(name: &str, more: &str) -> PathBuf {
         alphas = [1, 2]
         resamples = 200
         guides = [
-            {{ name = "up", adapter = {all:?}, rule = "sentiment", judges = ["pattern"], instruction = "Be glad." }},
+            {{ name = "up", adapter = {qkv:?}, rule = "sentiment", judges = ["pattern"], instruction = "Be glad." }},
             {{ name = "plain", adapter = {qkv:?}, rule = "-word-length" }},
         ]
         {more}
@@ -61,14 +61,17 @@ fn a_report_has_every_part_and_its_controls() {
     let folder = folder(
         "whole",
         r#"
-        methods = { guide = "up", search_prompts = 2, candidates = 2, rollout = 2, best_of = 3, soup_with = "plain", cards_goal = 1.0 }
-        frontier = { guides = ["up", "plain"], steps = 2, prompts = 2 }
+        methods = { guide = "up", search_prompts = 2, candidates = 2, rollout = 2, best_of = 3, soup_with = "plain", cards_goal = 1.0,
+                    parm = { adapter = "PARM", preference = [0.25, 0.75] } }
+        frontier = { guides = ["up", "plain"], steps = 2, prompts = 2, parm = "PARM" }
         weak = { model = "WEAK", guide = "up", prompts = 2 }
         goals = [{ says = "it says something", row = "up/sum/1", of = "tokens", at_least = 1 }]
         "#,
     );
     let spec = folder.join("evaluation.toml");
     let text = fs::read_to_string(&spec).expect("it is there").replace("WEAK", &tiny("llama-f32"));
+    let parm = common::repository("fixtures/tiny-adapters/parm").display().to_string();
+    let text = text.replace("PARM", &parm);
     fs::write(&spec, text).expect("it is written");
     let report = eval(&folder, &[]).json();
     assert_eq!(report["goals"][0]["met"], true, "{}", report["goals"]);
@@ -78,7 +81,9 @@ fn a_report_has_every_part_and_its_controls() {
         guided["over_sharpened"]["kl"]["value"].is_number() && guided["over_base"]["kl"]["value"].as_f64() > Some(0.0)
     );
     assert!(row(&report, "base")["figures"]["kl"]["value"].as_f64().expect("it is told").abs() < 1e-6);
-    for method in ["base", "prompt-only", "genarm-sum", "rewarded-soup", "args", "transfer-q", "best-of-3", "cards"] {
+    for method in
+        ["base", "prompt-only", "genarm-sum", "rewarded-soup", "parm", "args", "transfer-q", "best-of-3", "cards"]
+    {
         let row = row(&report, &format!("methods/{method}"));
         assert!(row["seconds_per_128_tokens"].as_f64() > Some(0.0), "{row}");
         assert_eq!(
@@ -89,7 +94,7 @@ fn a_report_has_every_part_and_its_controls() {
     }
     // A guide without weight is the base, whatever it is; and the base is the base.
     assert_eq!(row(&report, "methods/base")["figures"], row(&report, "base")["figures"]);
-    assert_eq!(report["frontier"].as_array().map(Vec::len), Some(3));
+    assert_eq!(report["frontier"].as_array().map(Vec::len), Some(4));
     assert!(row(&report, "weak/sum/1")["figures"]["perplexity"]["value"].is_number());
     let page = fs::read_to_string(folder.join("out/README.md")).expect("it is written");
     for part in
@@ -124,9 +129,9 @@ fn the_mix_is_what_its_name_says() {
     let alone = texts(&folder);
     let args =
         ["generate", "--json", "--quiet", "--prompt", "hello the 0", "--max-tokens", "6", "--model"].map(str::to_owned);
-    let all = common::repository("fixtures/tiny-adapters").join("all").display().to_string();
+    let qkv = common::repository("fixtures/tiny-adapters/qkv").display().to_string();
     let direct =
-        pilotfish(args.into_iter().chain([tiny("llama-q4_1"), "--adapter".into(), all, "--seed".into(), "0".into()]))
+        pilotfish(args.into_iter().chain([tiny("llama-q4_1"), "--adapter".into(), qkv, "--seed".into(), "0".into()]))
             .json();
     let text = direct["text"].as_str().expect("a text");
     let found = |line: &String| serde_json::from_str::<Value>(line).is_ok_and(|line| line["text"]["text"] == text);
@@ -183,17 +188,17 @@ fn what_cannot_be_evaluated_is_refused() {
                 .chain([good.join("out").display().to_string(), good.join("changed.toml").display().to_string()]),
         )
     };
-    changed("tiny-adapters/all", "tiny-adapters/none").refused(1, "file.read").says("none");
+    changed("tiny-adapters/qkv", "tiny-adapters/none").refused(1, "file.read").says("none");
     changed("tiny-llama", "no-llama").refused(1, "file.read");
     changed("prompts.jsonl", "nowhere.jsonl").refused(1, "file.read").says("nowhere.jsonl");
     changed("tokens = 6", "tokens = 0").refused(1, "file.content").says("`tokens`");
     changed("\"sentiment\"", "\"beauty\"").refused(1, "file.content").says("beauty");
-    changed("tiny-adapters/all", "tiny-adapters/gemma").refused(1, "adapter.shape");
+    changed("tiny-adapters/qkv", "tiny-adapters/all").refused(1, "adapter.shape");
     fs::write(good.join("empty.jsonl"), "\n").expect("it is written");
     changed("prompts.jsonl", "empty.jsonl").refused(1, "file.content").says("no prompt is held out");
     let spec = good.join("evaluation.toml").display().to_string();
     // A file is where the folder should be.
     pilotfish(["eval", "--out", &good.join("prompts.jsonl").display().to_string(), &spec]).refused(1, "file.write");
     pilotfish(["eval", "--out", "x", &good.join("no.toml").display().to_string()]).refused(1, "file.read");
-    pilotfish(["eval", &spec]).refused(2, "usage");
+    pilotfish(["eval", "--json", &spec]).refused(2, "usage");
 }

@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn the_inner_product_is_with_the_own_preference() {
         let points = [([1.0, 0.0], [3.0, 9.0]), ([0.25, 0.75], [4.0, 8.0])];
-        assert_eq!(mean_inner_product(&points), Some((3.0 + 7.0) / 2.0));
+        assert_eq!(mean_inner_product(&points), Some(5.0));
         assert_eq!(mean_inner_product(&[]), None);
     }
 

@@ -16,7 +16,7 @@ use crate::input;
 
 /// A text that was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Text {
+pub(super) struct Written {
     /// What it depends on.
     pub(super) key: String,
     /// What was written.
@@ -44,7 +44,7 @@ pub(super) struct Speed {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Text(Text),
+    Text(Written),
     Speed(Speed),
 }
 
@@ -53,7 +53,7 @@ enum Line {
 pub(super) struct Log {
     path: PathBuf,
     file: File,
-    texts: HashMap<String, Text>,
+    texts: HashMap<String, Written>,
     speeds: HashMap<String, f64>,
 }
 
@@ -81,7 +81,7 @@ impl Log {
     }
 
     /// The text of a key.
-    pub(super) fn text(&self, key: &str) -> Option<&Text> {
+    pub(super) fn text(&self, key: &str) -> Option<&Written> {
         self.texts.get(key)
     }
 
@@ -91,24 +91,26 @@ impl Log {
     }
 
     /// Keeps a text.
-    pub(super) fn keep(&mut self, text: Text) -> Result<()> {
-        self.write(&Line::Text(text.clone()))?;
-        self.texts.insert(text.key.clone(), text);
-        Ok(())
+    pub(super) fn keep(&mut self, text: Written) -> Result<()> {
+        self.write(Line::Text(text))
     }
 
     /// Keeps a time.
     pub(super) fn keep_speed(&mut self, speed: Speed) -> Result<()> {
-        self.write(&Line::Speed(speed.clone()))?;
-        self.speeds.insert(speed.key, speed.seconds_per_128_tokens);
-        Ok(())
+        self.write(Line::Speed(speed))
     }
 
-    fn write(&mut self, line: &Line) -> Result<()> {
+    /// What counts from now on is what the file says: a number read again may differ in its last bit.
+    fn write(&mut self, line: Line) -> Result<()> {
         let failed = |source| CliError::Write { path: self.path.clone(), source };
-        let line = serde_json::to_string(line).map_err(|error| failed(error.into()))?;
-        // At once: a half line is what is forgotten above.
-        self.file.write_all(format!("{line}\n").as_bytes()).map_err(failed)
+        let text = serde_json::to_string(&line).map_err(|error| failed(error.into()))?;
+        // At once: half a line is what is forgotten above.
+        self.file.write_all(format!("{text}\n").as_bytes()).map_err(failed)?;
+        match serde_json::from_str(&text).unwrap_or(line) {
+            Line::Text(text) => drop(self.texts.insert(text.key.clone(), text)),
+            Line::Speed(speed) => drop(self.speeds.insert(speed.key, speed.seconds_per_128_tokens)),
+        }
+        Ok(())
     }
 }
 
@@ -185,8 +187,8 @@ pub(super) fn ended(stop: Option<Stop>) -> bool {
 mod tests {
     use super::*;
 
-    fn text(key: &str) -> Text {
-        Text { key: key.into(), text: "a\nb".into(), tokens: 2, ended: true, base_log_prob: -3.5, kl: 0.25 }
+    fn text(key: &str) -> Written {
+        Written { key: key.into(), text: "a\nb".into(), tokens: 2, ended: true, base_log_prob: -3.5, kl: 0.25 }
     }
 
     fn path(name: &str) -> PathBuf {

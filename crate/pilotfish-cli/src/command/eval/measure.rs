@@ -24,7 +24,7 @@ enum Kind {
 }
 
 impl Measure {
-    /// `pattern`, `flesch-kincaid`, `coleman-liau`, `automated-readability`, `word-length`, `distinct-2`, or a rule as `pilotfish pairs`
+    /// `pattern`, `flesch-kincaid`, `coleman-liau`, `automated-readability`, `word-length`, `distinct-in-text`, or a rule as `pilotfish pairs`
     /// takes them; a minus before it turns it round.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let (turned, plain) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
@@ -34,10 +34,15 @@ impl Measure {
             "coleman-liau" => Kind::OfWords(grades::coleman_liau),
             "automated-readability" => Kind::OfWords(grades::automated_readability),
             "word-length" => Kind::OfWords(grades::word_length),
-            "distinct-2" => Kind::OfWords(distinct_2),
+            "distinct-in-text" => Kind::OfWords(distinct_in_text),
             rule => Kind::Rule(Rule::parse(rule).map_err(|error| refuse(text, &error))?),
         };
         Ok(Self { name: text.to_owned(), kind, turned })
+    }
+
+    /// The same by another name.
+    pub(super) fn called(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     /// `None` of a text without words, of which neither sentiment nor grade can be told.
@@ -55,14 +60,22 @@ impl Measure {
 }
 
 fn refuse(text: &str, error: &pilotfish_train::TrainError) -> CliError {
-    let judges = "pattern, flesch-kincaid, coleman-liau, automated-readability, word-length or distinct-2";
+    let judges = "pattern, flesch-kincaid, coleman-liau, automated-readability, word-length or distinct-in-text";
     CliError::Usage(format!("no measure is {text:?}: it is none of {judges}, and as a rule: {error}"))
 }
 
-/// Different pairs of neighbouring words by all of them (Li and others, NAACL 2016): 1 says nothing twice. `None` below two words.
-fn distinct_2(text: &str) -> Option<f64> {
-    let words: Vec<String> = grades::words(text).map(str::to_lowercase).collect();
-    let mut pairs: Vec<&[String]> = words.windows(2).collect();
+fn distinct_in_text(text: &str) -> Option<f64> {
+    distinct_2([text])
+}
+
+/// Different pairs of neighbouring words by all of them (Li and others, NAACL 2016), over all texts: 1 says nothing twice. More texts
+/// have fewer. `None` where there is no pair.
+pub(super) fn distinct_2<'a>(texts: impl IntoIterator<Item = &'a str>) -> Option<f64> {
+    let mut pairs: Vec<[String; 2]> = Vec::new();
+    for text in texts {
+        let words: Vec<String> = grades::words(text).map(str::to_lowercase).collect();
+        pairs.extend(words.windows(2).map(|pair| [pair[0].clone(), pair[1].clone()]));
+    }
     let all = pairs.len();
     pairs.sort_unstable();
     pairs.dedup();
@@ -80,8 +93,10 @@ mod tests {
     #[test]
     fn pairs_of_words_are_counted_once_in_any_case() {
         // the cat, cat the, the cat, cat sat: three of four.
-        assert_eq!(score("distinct-2", "The cat. THE cat sat"), Some(0.75));
-        assert_eq!(score("distinct-2", "one"), None);
+        assert_eq!(score("distinct-in-text", "The cat. THE cat sat"), Some(0.75));
+        assert_eq!(score("distinct-in-text", "one"), None);
+        // Over two texts, which share no pair across their border.
+        assert_eq!(distinct_2(["the cat sat", "The cat ran"]), Some(0.75));
     }
 
     #[test]

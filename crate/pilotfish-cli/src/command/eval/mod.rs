@@ -59,8 +59,11 @@ pub(crate) struct EvalArgs {
     /// Make the texts of these parts alone; the report has whatever texts there are.
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<Part>,
+    /// Make the texts of these rows alone, by the beginning of their names: base, sharp/1, upbeat/sum.
+    #[arg(long, value_name = "ROW", value_delimiter = ',', conflicts_with = "only")]
+    rows: Vec<String>,
     /// Make no texts: write the report of those that are there.
-    #[arg(long, conflicts_with = "only")]
+    #[arg(long, conflicts_with_all = ["only", "rows"])]
     report_only: bool,
 }
 
@@ -79,8 +82,12 @@ pub(crate) async fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let mut host = None;
     if !args.report_only {
         let (wanted, _) = settings::settings(&spec, held_out.len(), &args.only);
-        let wanted: Vec<_> =
-            settings.iter().filter(|setting| wanted.iter().any(|other| other.name == setting.name)).cloned().collect();
+        let named = |name: &str| args.rows.is_empty() || args.rows.iter().any(|row| name.starts_with(row.as_str()));
+        let wanted: Vec<_> = settings
+            .iter()
+            .filter(|setting| named(&setting.name) && wanted.iter().any(|other| other.name == setting.name))
+            .cloned()
+            .collect();
         let host = host.insert(Host::open(global).await?);
         let writer = Writer::new(host, &spec, &files, &identity, &held_out).await?;
         let mut ended = writer.write(&wanted, &mut log).await?;

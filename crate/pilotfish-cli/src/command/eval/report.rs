@@ -11,7 +11,7 @@ use super::frontier::{Point, hypervolume, mean_inner_product, non_dominated};
 use super::machine::{Machine, today};
 use super::settings::{Family, Part};
 use super::spec::{FrontierSpec, GuideSpec, Spec};
-use super::summary::{Figures, Outcome, Quantity, Row, Table};
+use super::summary::{Outcome, Quantity, Row, RowFigures, Table};
 use super::{plots, prompts};
 use crate::error::{CliError, Result};
 
@@ -28,7 +28,7 @@ pub(super) struct Report {
     resamples: u32,
     /// What was expected.
     pub(super) goals: Vec<Outcome>,
-    rows: Vec<Figures>,
+    rows: Vec<RowFigures>,
     frontier: Vec<FrontierFigures>,
 }
 
@@ -189,19 +189,19 @@ impl Report {
     /// A table of rows: the guide's rule and judges, fluency, distance and length.
     fn rows(&self, table: &Table, guide: Option<&GuideSpec>, wanted: impl Fn(&Row) -> bool) -> String {
         let Some(guide) = guide else { return String::new() };
-        let rows: Vec<&Figures> =
+        let rows: Vec<&RowFigures> =
             table.rows.iter().zip(&self.rows).filter(|(row, _)| wanted(row)).map(|(_, figures)| figures).collect();
         let timed = rows.iter().any(|row| row.seconds_per_128_tokens.is_some());
-        let judges: Vec<&String> = guide.judges.iter().filter(|name| *name != "distinct-2").collect();
+        let judges: Vec<&String> = guide.judges.iter().filter(|name| *name != "distinct-in-text").collect();
         let mut heads = vec![
-            "".to_owned(),
+            String::new(),
             "texts".into(),
             guide.rule.clone(),
             "gain over the base".into(),
             "over the sharpened base".into(),
         ];
         heads.extend(judges.iter().flat_map(|name| [(*name).clone(), "gain".into()]));
-        heads.extend(["distinct-2", "perplexity", "KL / token", "tokens"].map(str::to_owned));
+        heads.extend(["distinct-2", "in a text", "perplexity", "KL / token", "tokens"].map(str::to_owned));
         heads.extend(timed.then(|| "s / 128 tokens".to_owned()));
         let mut page = line(&heads);
         page += &line(
@@ -223,6 +223,7 @@ impl Report {
             cells.extend(judges.iter().flat_map(|name| [plain(of(name), 3), gain(row.over_base.get(*name))]));
             cells.extend([
                 plain(of("distinct-2"), 2),
+                plain(of("distinct-in-text"), 2),
                 plain(of("perplexity"), 1),
                 plain(of("kl"), 2),
                 plain(of("tokens"), 1),
@@ -260,7 +261,7 @@ fn named_by(spec: &Spec, row: &Row) -> bool {
 
 /// The points of all families, and the base.
 pub(super) fn two_objectives(table: &Table, spec: &Spec, asked: &FrontierSpec) -> Vec<Scored> {
-    let rules = asked.guides.each_ref().map(|name| Some(table.quantity(&spec.guide(name)?.rule)?));
+    let rules = asked.guides.each_ref().map(|name| table.quantity(&spec.guide(name)?.rule));
     let ([Some(one), Some(other)], Some(base)) = (rules, table.row("base")) else { return Vec::new() };
     let rules = [one, other];
     let most = table.part(Part::Frontier).map(|row| row.samples.len()).max().unwrap_or_default();
@@ -365,6 +366,7 @@ fn shown(Estimate { value, low, high }: Estimate) -> String {
 }
 
 fn line(cells: &[String]) -> String {
+    let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
     format!("| {} |\n", cells.join(" | "))
 }
 
@@ -384,7 +386,8 @@ const HOW: &str = "\
   agree count twice. `sharp/α` is therefore the base alone at the temperature 1/(1+α), and what a guide of the sum rule gains over that is its own.
 - The rule is what the guide's pairs were chosen by, so that it tells whether training worked; the judges are others. A measure with a minus \
   has its sign changed, so that more is better everywhere.
-- distinct-2: different pairs of neighbouring words by all of a text. perplexity: of all texts' tokens under the base with the same prompt. \
+- distinct-2: different pairs of neighbouring words by all, over all texts of the row (so that more texts have fewer), and in a text, \
+  the mean. perplexity: of all texts' tokens under the base with the same prompt. \
   KL / token: in nats, of the distribution that tokens are drawn from, from the base's; of the whole distributions at temperature 1, \
   estimated by the drawn tokens at another.
 - Forty tokens are a few sentences, the last one cut off; a model of this size writes much that makes no sense with or without a guide.

@@ -1,6 +1,7 @@
 //! What to evaluate: a TOML file with the base, the guides and what they are judged by, the methods to compare, and what is expected.
 //! Paths begin at the file's folder, or at the home directory after `~/`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -32,6 +33,9 @@ pub(super) struct Spec {
     /// Resamples of the bootstrap.
     #[serde(default = "default_resamples")]
     pub(super) resamples: u32,
+    /// Names for measures that are long to write: `first-person = "words:data/first-person.txt"`.
+    #[serde(default, rename = "measures")]
+    pub(super) named: BTreeMap<String, String>,
     /// What steers.
     pub(super) guides: Vec<GuideSpec>,
     /// The comparison of methods.
@@ -150,7 +154,7 @@ pub(super) struct Goal {
     pub(super) says: String,
     /// A row, as the report names it: `upbeat/sum/1`.
     pub(super) row: String,
-    /// A measure, or `perplexity`, `kl`, `tokens`.
+    /// A measure, or `distinct-2`, `perplexity`, `kl`, `tokens`.
     pub(super) of: String,
     /// Another row, whose figure is taken off.
     pub(super) over: Option<String>,
@@ -201,22 +205,26 @@ fn sixteen() -> u32 {
 impl Spec {
     /// Reads the file and makes its paths whole.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let mut spec = Self::parse(&input::text(path)?).map_err(|found| CliError::Content {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&input::text(path)?, folder).map_err(|found| CliError::Content {
             path: path.to_owned(),
             expected: "an evaluation in TOML, such as models/recipes/evaluation.toml",
             found,
-        })?;
-        let home = std::env::home_dir().unwrap_or_default();
-        let folder = path.parent().unwrap_or(Path::new(""));
-        spec.each_path(|path| {
-            *path = path.strip_prefix("~").map_or_else(|_| folder.join(&*path), |rest| home.join(rest))
-        });
-        Ok(spec)
+        })
     }
 
-    /// As [`Spec::read`], from a text.
-    fn parse(text: &str) -> Result<Self, String> {
-        let spec: Self = toml::from_str(text).map_err(|error| error.to_string().trim().replace('\n', " "))?;
+    /// As [`Spec::read`], from a text in that folder.
+    fn parse(text: &str, folder: &Path) -> Result<Self, String> {
+        let mut spec: Self = toml::from_str(text).map_err(|error| error.to_string().trim().replace('\n', " "))?;
+        let home = std::env::home_dir().unwrap_or_default();
+        spec.each_path(|path| {
+            *path = path.strip_prefix("~").map_or_else(|_| folder.join(&*path), |rest| home.join(rest));
+        });
+        for measure in spec.named.values_mut() {
+            if let Some(file) = measure.strip_prefix("words:") {
+                *measure = format!("words:{}", folder.join(file).display());
+            }
+        }
         spec.check()?;
         Ok(spec)
     }
@@ -267,11 +275,11 @@ impl Spec {
         self.guides.iter().find(|guide| guide.name == name)
     }
 
-    /// Everything that texts are scored with, each once, `distinct-2` last.
+    /// Everything that texts are scored with, each once, `distinct-in-text` last.
     pub(super) fn measures(&self) -> Result<Vec<Measure>> {
         let named = self.guides.iter().flat_map(|guide| std::iter::once(&guide.rule).chain(&guide.judges));
-        let mut names: Vec<&str> = named.map(String::as_str).filter(|name| *name != "distinct-2").collect();
-        names.push("distinct-2");
+        let mut names: Vec<&str> = named.map(String::as_str).filter(|name| *name != "distinct-in-text").collect();
+        names.push("distinct-in-text");
         let mut seen = Vec::new();
         names.retain(|name| {
             !seen.contains(name) && {
@@ -279,7 +287,14 @@ impl Spec {
                 true
             }
         });
-        names.into_iter().map(Measure::parse).collect()
+        names.into_iter().map(|name| self.measure(name)).collect()
+    }
+
+    /// A measure by the name that this file gives it, or by its own; a minus turns either round.
+    fn measure(&self, name: &str) -> Result<Measure> {
+        let (minus, plain) = name.strip_prefix('-').map_or(("", name), |rest| ("-", rest));
+        let Some(named) = self.named.get(plain) else { return Measure::parse(name) };
+        Ok(Measure::parse(&format!("{minus}{named}"))?.called(name))
     }
 
     fn each_path(&mut self, mut change: impl FnMut(&mut PathBuf)) {
@@ -314,10 +329,10 @@ mod tests {
 
     #[test]
     fn the_least_has_the_usual_settings() {
-        let spec = Spec::parse(LEAST).expect("it is a specification");
+        let spec = Spec::parse(LEAST, Path::new("")).expect("it is a specification");
         assert_eq!((spec.tokens, spec.alphas.len(), spec.resamples), (40, 5, 2000));
         let names: Vec<String> = spec.measures().expect("they are").into_iter().map(|measure| measure.name).collect();
-        assert_eq!(names, ["sentiment", "distinct-2"]);
+        assert_eq!(names, ["sentiment", "distinct-in-text"]);
         assert_eq!(spec.guide("upbeat").map(|guide| guide.rule.as_str()), Some("sentiment"));
     }
 
@@ -334,9 +349,22 @@ mod tests {
     }
 
     #[test]
+    fn a_measure_may_have_a_name_and_a_minus() {
+        let named = LEAST.replace("[[guides]]", "[measures]\nquestions = 'regex:\\?'\n[[guides]]");
+        let judged = |judge: &str| {
+            let text = format!("{named}\njudges = [{judge:?}]");
+            let spec = Spec::parse(&text, Path::new("")).expect("it is a specification");
+            let measures = spec.measures().expect("they are");
+            (measures[1].name.clone(), measures[1].score("What? Who?").expect("it is scored"))
+        };
+        assert_eq!(judged("questions"), ("questions".to_owned(), Some(2.0)));
+        assert_eq!(judged("-questions"), ("-questions".to_owned(), Some(-2.0)));
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         let refused = |more: &str, said: &str| {
-            let error = Spec::parse(&format!("{more}\n{LEAST}")).expect_err(more);
+            let error = Spec::parse(&format!("{more}\n{LEAST}"), Path::new("")).expect_err(more);
             assert!(error.contains(said), "{more}: {error}");
         };
         refused("bass = 1", "bass");
@@ -345,10 +373,10 @@ mod tests {
         refused("alphas = [nan]", "`alphas`");
         refused("weak = { model = 'm', guide = 'other' }", "\"other\"");
         refused("frontier = { guides = ['upbeat', 'plain'] }", "\"plain\"");
-        let error = Spec::parse(&LEAST.replace("\"sentiment\"", "\"beauty\"")).expect_err("no rule");
+        let error = Spec::parse(&LEAST.replace("\"sentiment\"", "\"beauty\""), Path::new("")).expect_err("no rule");
         assert!(error.contains("beauty"), "{error}");
-        let error = Spec::parse(&LEAST.replace("\"upbeat\"", "\"base\"")).expect_err("no name");
+        let error = Spec::parse(&LEAST.replace("\"upbeat\"", "\"base\""), Path::new("")).expect_err("no name");
         assert!(error.contains("taken"), "{error}");
-        assert!(Spec::parse("base = ").is_err());
+        assert!(Spec::parse("base = ", Path::new("")).is_err());
     }
 }

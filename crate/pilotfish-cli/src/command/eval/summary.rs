@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use super::bootstrap::{Estimate, Resamples, mean};
-use super::log::{Identity, Log, Text};
-use super::measure::Measure;
+use super::log::{Identity, Log, Written};
+use super::measure::{Measure, distinct_2};
 use super::settings::{Part, Setting};
 use super::spec::{Goal, Spec};
 use super::write::speed_key;
@@ -40,6 +40,8 @@ pub(super) struct Row<'a> {
 pub(super) enum Quantity {
     /// A measure, by place.
     Score(usize),
+    /// Different pairs of neighbouring words by all, over all texts. It has no interval: texts that are drawn twice say the same twice.
+    Distinct,
     /// Of the base, a token's, over all texts: exp of the mean negative log-probability.
     Perplexity,
     /// From the base, a token's, in nats.
@@ -60,12 +62,12 @@ pub(super) struct Table<'a> {
 
 /// A row of the report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Figures {
+pub(super) struct RowFigures {
     /// As in the specification's goals.
     pub(super) row: String,
     /// Prompts.
     pub(super) texts: usize,
-    /// By measure, and `perplexity`, `kl`, `tokens`.
+    /// By measure, and `distinct-2`, `perplexity`, `kl`, `tokens`.
     pub(super) figures: BTreeMap<String, Estimate>,
     /// The same less the base's, prompt by prompt.
     pub(super) over_base: BTreeMap<String, Estimate>,
@@ -141,12 +143,17 @@ impl<'a> Table<'a> {
 
     fn quantities(&self) -> impl Iterator<Item = (&str, Quantity)> {
         let scores = self.measures.iter().enumerate().map(|(at, name)| (name.as_str(), Quantity::Score(at)));
-        scores.chain([("perplexity", Quantity::Perplexity), ("kl", Quantity::Kl), ("tokens", Quantity::Tokens)])
+        scores.chain([
+            ("distinct-2", Quantity::Distinct),
+            ("perplexity", Quantity::Perplexity),
+            ("kl", Quantity::Kl),
+            ("tokens", Quantity::Tokens),
+        ])
     }
 
     /// A row's figure.
     pub(super) fn figure(&self, row: &Row, of: Quantity) -> Option<Estimate> {
-        self.resamples[&row.samples.len()].estimate(|draw| statistic(row, draw, of))
+        self.estimate(row.samples.len(), of, |draw| statistic(row, draw, of))
     }
 
     /// A row's figure and another's on the prompts that both have, put together.
@@ -161,10 +168,18 @@ impl<'a> Table<'a> {
             let has = |row: &Row| row.samples.get(*at).and_then(Option::as_ref).is_some_and(|sample| sample.has(of));
             has(row) && has(other)
         };
-        self.resamples[&row.samples.len().min(other.samples.len())].estimate(|draw| {
+        self.estimate(row.samples.len().min(other.samples.len()), of, |draw| {
             let draw: Vec<usize> = draw.iter().copied().filter(|at| both(at)).collect();
             Some(together(statistic(row, &draw, of)?, statistic(other, &draw, of)?))
         })
+    }
+
+    fn estimate(&self, n: usize, of: Quantity, statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<Estimate> {
+        if of == Quantity::Distinct {
+            let all: Vec<usize> = (0..n).collect();
+            return statistic(&all).map(|value| Estimate { value, low: value, high: value });
+        }
+        self.resamples[&n].estimate(statistic)
     }
 
     /// A row's figure less another's.
@@ -173,7 +188,7 @@ impl<'a> Table<'a> {
     }
 
     /// Everything about a row.
-    pub(super) fn figures(&self, row: &Row) -> Figures {
+    pub(super) fn figures(&self, row: &Row) -> RowFigures {
         let less = |name: Option<&str>| {
             let other = name.and_then(|name| self.row(name)).filter(|other| other.setting.name != row.setting.name);
             let pairs = other.map(|other| {
@@ -182,7 +197,7 @@ impl<'a> Table<'a> {
             });
             pairs.unwrap_or_default()
         };
-        Figures {
+        RowFigures {
             row: row.setting.name.clone(),
             texts: row.samples.iter().flatten().count(),
             figures: self
@@ -215,12 +230,12 @@ impl Sample {
         match of {
             Quantity::Score(at) => self.scores[at].is_some(),
             Quantity::Kl => self.kl.is_some(),
-            Quantity::Perplexity | Quantity::Tokens => true,
+            Quantity::Distinct | Quantity::Perplexity | Quantity::Tokens => true,
         }
     }
 }
 
-fn sample(text: &Text, measures: &[Measure], setting: &Setting) -> Result<Sample> {
+fn sample(text: &Written, measures: &[Measure], setting: &Setting) -> Result<Sample> {
     Ok(Sample {
         text: text.text.clone(),
         scores: measures.iter().map(|measure| measure.score(&text.text)).collect::<Result<_>>()?,
@@ -235,6 +250,7 @@ fn statistic(row: &Row, places: &[usize], of: Quantity) -> Option<f64> {
     let samples = places.iter().filter_map(|at| row.samples.get(*at)?.as_ref());
     match of {
         Quantity::Score(at) => mean(samples.filter_map(|sample| sample.scores[at])),
+        Quantity::Distinct => distinct_2(samples.map(|sample| sample.text.as_str())),
         Quantity::Kl => mean(samples.filter_map(|sample| sample.kl)),
         Quantity::Tokens => mean(samples.map(|sample| sample.tokens)),
         Quantity::Perplexity => {

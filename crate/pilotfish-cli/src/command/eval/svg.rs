@@ -98,7 +98,7 @@ pub(super) fn draw(panels: &[Panel]) -> String {
     }
     let left = panels.iter().map(Panel::left).fold(MARGIN.0, f64::max);
     let width = panels.len() as f64 * (left + PLOT.0 + RIGHT);
-    let plots = panels.iter().map(|panel| panel.height()).fold(PLOT.1, f64::max);
+    let plots = panels.iter().map(Panel::height).fold(PLOT.1, f64::max);
     let foot = MARGIN.1 + plots + MARGIN.2;
     let height = foot + LEGEND * names.len() as f64;
     let mut out = format!(

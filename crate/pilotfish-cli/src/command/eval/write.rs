@@ -8,7 +8,7 @@ use pilotfish::adapter::Adapter;
 use pilotfish::engine::{Model, Models, Prompt, Rows, Session, SessionOptions, Step};
 use pilotfish::guidance::Sampling;
 
-use super::log::{self, Identity, Log, Speed, Text};
+use super::log::{self, Identity, Log, Speed, Written};
 use super::prompts;
 use super::settings::{Files, Setting, Way};
 use super::spec::Spec;
@@ -207,8 +207,8 @@ pub(super) fn speed_key(identity: &Identity, way: &Way) -> String {
 }
 
 /// Writes what the session stands before.
-async fn text(session: &mut Session, key: String) -> Result<Text> {
-    let mut made = Text { key, text: String::new(), tokens: 0, ended: false, base_log_prob: 0.0, kl: 0.0 };
+async fn text(session: &mut Session, key: String) -> Result<Written> {
+    let mut made = Written { key, text: String::new(), tokens: 0, ended: false, base_log_prob: 0.0, kl: 0.0 };
     while let Some(Step { text, stop, log_probs, kl, temperature, .. }) = session.next().await? {
         made.text += &text;
         made.tokens += 1;
