@@ -114,17 +114,50 @@ export const chosenBrowsers = (process.env.PILOTFISH_BROWSERS ?? 'chromium,firef
   throw new Stop(`PILOTFISH_BROWSERS names ${JSON.stringify(name)}`, 'It may name chromium, firefox, or both.');
 });
 
+/** Browsers that turned out to have no WebGPU, which releases of Firefox before 141 show and refuse. @type {Set<string>} */
+const withoutGpu = new Set();
+
+/** Looks whether the chosen browsers have WebGPU: to be awaited before tests that need it are defined. */
+export async function lookForGpus() {
+  const server = await serveTests();
+  for (const name of chosenBrowsers) {
+    const browser = await browsers[name]();
+    const page = await browser.open(`${server.address}package.html`);
+    const found = await page.evaluate(async () => {
+      const { gpu } = /** @type {any} */ (navigator);
+      return gpu !== undefined && (await gpu.requestAdapter().catch(() => null)) !== null;
+    }, null);
+    if (!found) {
+      withoutGpu.add(name);
+      console.log(`  ${browser.version} has no WebGPU here: what needs it is skipped`);
+    }
+    await browser.close();
+  }
+  await server.close();
+  // Chromium's is SwiftShader, which it brings: without it something is wrong.
+  if (withoutGpu.has('chromium')) throw new Stop('Chromium has no WebGPU', 'Is it started with SwiftShader?');
+}
+
+/** Why a test is skipped, if it is. @param {string} name @param {boolean} needsGpu */
+const skipped = (name, needsGpu) => (needsGpu && withoutGpu.has(name) ? `${name} has no WebGPU here` : false);
+
 /**
  * Defines the same tests for each chosen browser. Both run at once: while one compiles a kernel, which takes most of the time and
  * one core, the other computes.
  * @param {string} title
  * @param {(name: 'chromium' | 'firefox') => void} define
+ * @param {{ gpu?: boolean }} [needs] `gpu`: skipped in browsers in which {@link lookForGpus} found none
  */
-export function inEachBrowser(title, define) {
+export function inEachBrowser(title, define, { gpu = false } = {}) {
   describe(title, { concurrency: true }, () => {
-    for (const name of chosenBrowsers) describe(`in ${name}`, { concurrency: 1 }, () => define(name));
+    for (const name of chosenBrowsers) {
+      describe(`in ${name}`, { concurrency: 1, skip: skipped(name, gpu) }, () => define(name));
+    }
   });
 }
+
+/** The same, in those that have WebGPU. @param {string} title @param {(name: 'chromium' | 'firefox') => void} define */
+export const inEachBrowserWithGpu = (title, define) => inEachBrowser(title, define, { gpu: true });
 
 /**
  * What the engine runs on in a test: how it is opened, in a page that is cross-origin isolated or not.
@@ -147,7 +180,8 @@ export function onEachProcessor(title, define) {
   const kinds = (process.env.PILOTFISH_BACKENDS ?? 'gpu,cpu').split(',');
   inEachBrowser(title, (name) => {
     for (const processor of processors.filter(({ kind }) => kinds.includes(kind))) {
-      describe(processor.title, { concurrency: 1 }, () => define(name, processor));
+      const skip = skipped(name, processor.kind === 'gpu');
+      describe(processor.title, { concurrency: 1, skip }, () => define(name, processor));
     }
   });
 }

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import { root } from '../../scripts/lib/paths.mjs';
-import { browsers, inEachBrowser, serveTests } from './browsers.mjs';
+import { browsers, inEachBrowserWithGpu, lookForGpus, serveTests } from './browsers.mjs';
 
 /** Where the best two logits are closer than this, either may win. */
 const nearTie = 0.02;
@@ -34,7 +34,9 @@ const plans = [
   { browser: 'firefox', model: 'gemma-3-270m-q4_k_m', golden: 'gemma3-270m-q4_k_m', case: 'english', tokens: 6 },
 ];
 
-inEachBrowser('real models', (name) => {
+await lookForGpus();
+
+inEachBrowserWithGpu('real models', (name) => {
   /** @type {Awaited<ReturnType<typeof serveTests>>} */
   let server;
   /** @type {import('./browsers.mjs').Browser} */

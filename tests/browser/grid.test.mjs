@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, it } from 'node:test';
-import { browsers, inEachBrowser, serveTests } from './browsers.mjs';
+import { browsers, inEachBrowserWithGpu, lookForGpus, serveTests } from './browsers.mjs';
 
 const asked = process.env.PILOTFISH_GRID ?? '';
 const full = asked === 'full';
@@ -29,7 +29,9 @@ function choose(names, defaultsOnly) {
   return chosen;
 }
 
-inEachBrowser('kernels equal their twins', (browserName) => {
+await lookForGpus();
+
+inEachBrowserWithGpu('kernels equal their twins', (browserName) => {
   /** @type {Awaited<ReturnType<typeof serveTests>>} */
   let server;
   /** @type {import('./browsers.mjs').Browser} */

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import { root } from '../../scripts/lib/paths.mjs';
 import { handler } from '../../scripts/lib/serve.mjs';
-import { browsers, onEachProcessor, testMounts } from './browsers.mjs';
+import { browsers, lookForGpus, onEachProcessor, testMounts } from './browsers.mjs';
 
 const tiny = join(root, 'tests/fixtures/tiny');
 const models = readdirSync(tiny)
@@ -23,6 +23,8 @@ function logSoftmax(logits) {
   const sum = logits.reduce((total, logit) => total + Math.exp(logit - most), 0);
   return logits.map((logit) => logit - most - Math.log(sum));
 }
+
+await lookForGpus();
 
 onEachProcessor('the package', (name, { kind, isolated, open }) => {
   /** @type {import('node:http').Server} */

@@ -3,9 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { after, before, it } from 'node:test';
-import { browsers, onEachProcessor, serveTests } from './browsers.mjs';
+import { browsers, lookForGpus, onEachProcessor, serveTests } from './browsers.mjs';
 
 const ids = (/** @type {{ id: number }[]} */ steps) => steps.map(({ id }) => id);
+
+await lookForGpus();
 
 onEachProcessor('sessions', (name, { isolated, open }) => {
   /** @type {Awaited<ReturnType<typeof serveTests>>} */
