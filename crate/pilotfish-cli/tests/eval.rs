@@ -14,10 +14,10 @@ fn folder(name: &str, more: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("eval-{name}"));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("it can be made");
-    let prompts = (0..4).map(|at| format!("{{\"prompt\": \"hello the {at}\"}}\n")).collect::<String>();
-    fs::write(folder.join("prompts.jsonl"), prompts + "{\"prompt\": \"and in\", \"split\": \"train\"}\n")
-        .expect("it is written");
-    let qkv = common::repository("fixtures/tiny-adapters/qkv");
+    let mut prompts: Vec<String> = (0..4).map(|at| format!("{{\"prompt\": \"hello the {at}\"}}\n")).collect();
+    prompts.push("{\"prompt\": \"and in\", \"split\": \"train\"}\n".into());
+    fs::write(folder.join("prompts.jsonl"), prompts.concat()).expect("it is written");
+    let qkv = common::repository("fixtures/tiny-adapters/qkv").display().to_string();
     let spec = format!(
         r#"
         base = {base:?}
