@@ -5,7 +5,7 @@ mod common;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use common::{cpu_with, fixture, gpu_with, ids, load, run, wait};
+use common::{cpu_with, gpu_with, ids, load, run, wait};
 use pilotfish::engine::{
     Backend, Engine, EngineOptions, Host, Models, Precision, Prompt, Session, SessionOptions, each_logits,
 };
@@ -120,35 +120,5 @@ fn others_have_a_turn_between_two_steps() {
     for step in 1..=5 {
         assert!(wait(session.next()).expect("a step").is_some());
         assert_eq!(turns.get(), after_prefill + step);
-    }
-}
-
-/// Resident memory of this process in bytes, where the system says.
-fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
-}
-
-#[test]
-fn a_thousand_tokens_take_no_more_memory_than_a_hundred() {
-    let engine = cpu_with(Precision::Fast);
-    let bytes = std::fs::read(fixture(MODEL)).expect("the fixture is in the repository");
-    let model = Rc::new(wait(engine.load(&mut bytes.as_slice(), |_| true)).expect("it loads"));
-    let mut options = greedy(1);
-    options.sampling.ignore_eos = true;
-    options.when_full = pilotfish::engine::WhenFull::Shift { keep: None };
-    options.max_tokens = 1100;
-    let mut session = wait(Session::new(&engine, Models::only(&model), &options, |_| true)).expect("it starts");
-    let mut before = None;
-    for step in 0..1100 {
-        assert!(wait(session.next()).expect("a step").is_some(), "step {step}");
-        if step == 100 {
-            before = resident();
-        }
-    }
-    if let Some((before, after)) = before.zip(resident()) {
-        let grown = after.saturating_sub(before);
-        assert!(grown < 4 << 20, "it grew by {grown} bytes");
     }
 }
