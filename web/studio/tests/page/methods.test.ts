@@ -26,14 +26,14 @@ describe('the next turn', () => {
     await loadModel(page);
     await ask(page, 'First.');
     await answered(page);
-    await page.getByText('104 positions computed').waitFor();
+    await page.getByText('141 positions computed').waitFor();
     expect(await page.getByText('of the prompt reused').count()).toBe(0);
     await ask(page, 'Second.');
     await answered(page);
     expect(await asked(page, 'session')).toHaveLength(1);
     expect(await asked(page, 'turn')).toEqual([3]);
     await page.getByText('59 % of the prompt reused').waitFor();
-    await page.getByText('104 reused').waitFor();
+    await page.getByText('141 reused').waitFor();
     // Faders, and all that is live, need no new session.
     await page.getByRole('slider', { name: 'Weight of upbeat' }).fill('2');
     await page.getByRole('button', { name: 'Regenerate' }).click();
@@ -80,17 +80,17 @@ describe('methods', () => {
     await page.locator('#panel-method summary').click();
     const row = (name: string) => page.locator('.method', { has: method(page, name) });
     const costs = (name: string) => row(name).locator('.cost').allTextContents();
-    expect(await costs('GenARM')).toEqual(['≈ 3', '–']);
-    expect(await costs('Transfer-Q')).toEqual(['≈ 144', '–']);
+    expect(await costs('GenARM')).toEqual(['≈ 4', '–']);
+    expect(await costs('Transfer-Q')).toEqual(['≈ 192', '–']);
     await ask(page);
     await answered(page);
-    expect((await costs('GenARM'))[0]).toBe('3');
+    expect((await costs('GenARM'))[0]).toBe('4');
     expect((await costs('GenARM'))[1]).toMatch(/^\d+(\.\d)? s$/);
 
     await method(page, 'Best of N').check();
     await page.getByLabel('Answers', { exact: true }).fill('4');
     await page.keyboard.press('Tab');
-    expect((await costs('Best of N'))[0]).toBe('≈ 12');
+    expect((await costs('Best of N'))[0]).toBe('≈ 16');
     await ask(page);
     await page.getByText(/Best of N tries texts/).waitFor();
     await answered(page);
@@ -98,7 +98,7 @@ describe('methods', () => {
     await page.getByText('Best of N, 4 at once').waitFor();
     await page.locator('[role=option]').last().click();
     await page.getByText('Reward', { exact: true }).waitFor();
-    expect((await costs('GenARM'))[0], 'what was measured stays').toBe('3');
+    expect((await costs('GenARM'))[0], 'what was measured stays').toBe('4');
   });
 
   test('can be stopped before they have decided, and asked again', async () => {
