@@ -166,7 +166,7 @@ export const inEachBrowserWithGpu = (title, define) => inEachBrowser(title, defi
 
 /** @type {Processor[]} */
 const processors = [
-  { title: 'on the GPU', kind: 'gpu', isolated: true, open: { backend: 'gpu' } },
+  { title: 'on the GPU', kind: 'gpu', isolated: true, open: { backend: 'gpu', precision: 'exact' } },
   { title: 'on the CPU', kind: 'cpu', isolated: true, open: { backend: 'cpu', precision: 'exact', threads: 2 } },
   { title: 'on the CPU of a page that is not isolated', kind: 'cpu', isolated: false, open: { backend: 'cpu' } },
 ];

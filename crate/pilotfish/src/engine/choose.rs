@@ -77,7 +77,7 @@ mod measured {
         // A classifier makes no tokens: it is timed by what it multiplies alone.
         let known = at_least.filter(|ms| *ms >= cpu_ms || opened.spec.model.classes.is_some());
         if let Some(ms) = known {
-            let why = format!("a token takes {name} {ms:.0} ms at least, and the CPU {cpu_ms:.0} ms");
+            let why = format!("a token takes {name} {} at least, and the CPU {}", shown(ms), shown(cpu_ms));
             engine.choose(Processor::Cpu(Rc::clone(cpu)), Some(why));
             return Ok(opened.with(on_cpu));
         }
@@ -89,8 +89,14 @@ mod measured {
             model.weights = on_cpu;
             Processor::Cpu(Rc::clone(cpu))
         };
-        engine.choose(processor, Some(format!("a token takes {name} {gpu_ms:.0} ms, and the CPU {cpu_ms:.0} ms")));
+        engine
+            .choose(processor, Some(format!("a token takes {name} {}, and the CPU {}", shown(gpu_ms), shown(cpu_ms))));
         Ok(model)
+    }
+
+    /// Milliseconds with two digits or more.
+    fn shown(ms: f64) -> String {
+        if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }
     }
 
     impl CpuProcessor {
