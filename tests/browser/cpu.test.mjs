@@ -13,7 +13,11 @@ const golden = JSON.parse(readFileSync(join(root, 'tests/golden/smollm2-135m-q4_
 /** Where the best two logits are closer than this, either may win. */
 const nearTie = 0.02;
 
+// With a whole model, which takes Firefox minutes, in Chromium alone; package.test.mjs and sessions.test.mjs run on the CPU in both.
+const inChromium = (/** @type {'chromium' | 'firefox'} */ name) => name === 'chromium';
+
 inEachBrowser('the CPU backend', (name) => {
+  if (!inChromium(name)) return;
   /** @type {Awaited<ReturnType<typeof serveTests>>} */
   let server;
   /** @type {import('./browsers.mjs').Browser} */
