@@ -14,10 +14,8 @@ const golden = JSON.parse(readFileSync(join(root, 'tests/golden/smollm2-135m-q4_
 const nearTie = 0.02;
 
 // With a whole model, which takes Firefox minutes, in Chromium alone; package.test.mjs and sessions.test.mjs run on the CPU in both.
-const inChromium = (/** @type {'chromium' | 'firefox'} */ name) => name === 'chromium';
-
 inEachBrowser('the CPU backend', (name) => {
-  if (!inChromium(name)) return;
+  if (name !== 'chromium') return;
   /** @type {Awaited<ReturnType<typeof serveTests>>} */
   let server;
   /** @type {import('./browsers.mjs').Browser} */
