@@ -324,10 +324,12 @@ onEachProcessor('sessions', (name, { isolated, open }) => {
       await classifier.dispose();
       return { scores, last: steps.at(-1).reward, again, codes: [wrong.code, base.code, asBase.code] };
     }, null);
+    // These rewards span 16; 8-bit activations move one by up to 0.3 in so narrow a model.
+    const bound = open.precision === 'exact' ? 0.02 : 0.4;
     for (const [at, expected] of [9.921835, -5.836414, 1.2490447, 9.921835].entries()) {
-      assert.ok(Math.abs(found.scores[at] - expected) < 0.02, `${found.scores[at]}, expected ${expected}`);
+      assert.ok(Math.abs(found.scores[at] - expected) < bound, `${found.scores[at]}, expected ${expected}`);
     }
-    assert.ok(Math.abs(found.last - found.again) < 0.02, `${found.last} and ${found.again}`);
+    assert.ok(Math.abs(found.last - found.again) < bound, `${found.last} and ${found.again}`);
     assert.deepEqual(found.codes, ['reward.needs_text', 'reward.class', 'session.classifier']);
   });
 });
