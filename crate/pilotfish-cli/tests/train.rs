@@ -38,7 +38,9 @@ fn pairs(folder: &Path) -> PathBuf {
 fn train(pairs: &Path, out: &Path, more: &[&str]) -> Vec<String> {
     let model = fixture("tiny-llama-q4_1.gguf");
     let mut args: Vec<String> =
-        ["train", "arm", "--json", "--quiet", "--lr", "0.01", "--beta", "0.2"].map(str::to_owned).into();
+        ["train", "arm", "--json", "--quiet", "--threads", "1", "--lr", "0.01", "--beta", "0.2"]
+            .map(str::to_owned)
+            .into();
     for (flag, path) in [("--base", model.as_path()), ("--pairs", pairs), ("--out", out)] {
         args.extend([flag.to_owned(), path.display().to_string()]);
     }

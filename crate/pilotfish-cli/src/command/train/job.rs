@@ -45,8 +45,6 @@ pub(super) struct Job {
     pub(super) about: About,
     /// Go on from the folder's checkpoint.
     pub(super) resume: bool,
-    /// As many as there are cores unless given.
-    pub(super) threads: Option<usize>,
 }
 
 /// Pairs to learn from, pairs to judge by, and a report of each dimension.
@@ -83,8 +81,9 @@ impl Job {
             }
         };
         std::fs::create_dir_all(&self.out).map_err(|source| CliError::Write { path: self.out.clone(), source })?;
+        // What comes of it does not depend on them.
         let cores = || std::thread::available_parallelism().ok().map(usize::from);
-        let threads = self.threads.or_else(cores).unwrap_or(1);
+        let threads = global.threads.map(|threads| threads as usize).or_else(cores).unwrap_or(1);
         let shown = Shown::new(global.quiet);
         let observe = |event: Event<'_>| {
             shown.event(event);

@@ -170,9 +170,6 @@ pub(crate) struct TrainArgs {
     /// Of the first weights, the order of pairs, dropout and the held-out share.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
-    /// Threads; as many as there are cores unless given. Results do not depend on it.
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
 }
 
 /// Whether answers are followed by the token that ends a turn.
@@ -248,7 +245,6 @@ impl TrainArgs {
                 base_name: self.base_name.clone().unwrap_or_default(),
             },
             resume: self.resume,
-            threads: self.threads,
         }
     }
 

@@ -25,9 +25,6 @@ pub(crate) struct RecipeArgs {
     /// Go on from the folder's checkpoint.
     #[arg(long)]
     resume: bool,
-    /// Threads; as many as there are cores unless given. Results do not depend on it.
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
 }
 
 /// Checks what the recipe needs, trains, and compares what came of it with what the recipe expects.
@@ -52,7 +49,6 @@ pub(super) fn run(args: &RecipeArgs, global: &Global) -> Result<()> {
             base_name: recipe.base.name.clone(),
         },
         resume: args.resume,
-        threads: args.threads,
     };
     let done = job.run(global)?;
     let compared = done.outcome.after.map_or(Ok(()), |found| recipe.compare(&found).map_err(CliError::Train));
