@@ -422,6 +422,34 @@ fn lines_become_pairs_or_are_counted() {
 }
 
 #[test]
+fn long_pairs_lose_old_turns_then_the_ends_of_answers() {
+    let base = base();
+    let path = folder("long").join("pairs.jsonl");
+    let old = "\\n\\nHuman: the first of all\\n\\nAssistant: the answer\\n\\nHuman: hello\\n\\nAssistant: ";
+    let lines = [
+        format!(r#"{{"chosen":"{old}world","rejected":"{old}the"}}"#),
+        format!(r#"{{"chosen":"{old}{}","rejected":"{old}the"}}"#, "xy".repeat(60)),
+        format!(r#"{{"prompt":"{}","chosen":" world","rejected":" the"}}"#, "xy".repeat(60)),
+    ];
+    fs::write(&path, lines.join("\n")).expect("it is written");
+    let records = read(&path, Err).expect("all can be read");
+    let mut report = PairReport::default();
+    let options = EncodeOptions { max_tokens: 70, shorten: true, held_out: 0.0, ..EncodeOptions::default() };
+    let (pairs, _) = encode(&base, &records, &options, &mut report).expect("they are encoded");
+    assert_eq!((pairs.len(), report.shortened), (2, 2));
+    for pair in &pairs {
+        let prompt = base.tokenizer.decode_with_special(&pair.tree.prompt);
+        assert_eq!(prompt, "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n");
+    }
+    let ends = |ids: &[u32]| base.tokenizer.is_end(*ids.last().expect("some"));
+    assert!(ends(&pairs[0].tree.answers[0]) && ends(&pairs[1].tree.answers[1]));
+    assert!(!ends(&pairs[1].tree.answers[0]), "its end was cut off");
+    assert_eq!(pairs[1].tree.prompt.len() + pairs[1].tree.answers[0].len(), 70);
+    // A prompt that is one text has no turns to lose.
+    assert_eq!(report.dropped[&Reason::TooLong].lines, [3]);
+}
+
+#[test]
 fn a_bad_line_is_named_and_gzip_is_read() {
     let folder = folder("bad");
     let path = folder.join("pairs.jsonl");

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use pilotfish::chat::Message;
+use pilotfish::chat::{Message, Role};
 use pilotfish::tokenizer::{Bos, Encode, TokenId};
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +44,11 @@ pub struct EncodeOptions {
     pub strings: Strings,
     /// The end of answers.
     pub end_of_turn: EndOfTurn,
-    /// Pairs with more tokens in prompt and longer answer are left out.
+    /// Tokens that prompt and longer answer may have: pairs with more are left out.
     pub max_tokens: usize,
+    /// Shortens them instead: first a chat loses its oldest turns, then answers their ends.
+    #[serde(default)]
+    pub shorten: bool,
     /// Share of the pairs to judge by, where lines do not say: pairs of one prompt stay together.
     pub held_out: f64,
     /// Chooses them.
@@ -58,7 +61,7 @@ pub struct EncodeOptions {
 impl Default for EncodeOptions {
     fn default() -> Self {
         let (strings, end_of_turn) = (Strings::default(), EndOfTurn::default());
-        Self { strings, end_of_turn, max_tokens: 512, held_out: 0.1, seed: 0, dimension: 0 }
+        Self { strings, end_of_turn, max_tokens: 512, shorten: false, held_out: 0.1, seed: 0, dimension: 0 }
     }
 }
 
@@ -83,10 +86,16 @@ pub fn encode(
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
     let mut seen: HashSet<(Vec<TokenId>, Vec<TokenId>, Vec<TokenId>)> = HashSet::new();
     report.lines += records.len();
+    let most = options.max_tokens.min(base.spec.context_length as usize);
     for record in records {
-        let tree = encode_one(base, record, options)?;
+        let mut tree = encode_one(base, record, options)?;
+        let mut longest = length(&tree);
+        if longest > most && options.shorten {
+            tree = shorten(base, record, tree, most)?;
+            report.shortened += usize::from(length(&tree) <= most);
+            longest = length(&tree);
+        }
         let (chosen, rejected) = (&tree.answers[0], &tree.answers[1]);
-        let longest = tree.prompt.len() + chosen.len().max(rejected.len());
         let key = (tree.prompt.clone(), chosen.clone(), rejected.clone());
         let turned = (tree.prompt.clone(), rejected.clone(), chosen.clone());
         let reason = if tree.prompt.is_empty() {
@@ -99,7 +108,7 @@ pub fn encode(
             Some(Reason::Duplicate)
         } else if seen.contains(&turned) {
             Some(Reason::Contradiction)
-        } else if longest > options.max_tokens.min(base.spec.context_length as usize) {
+        } else if longest > most {
             Some(Reason::TooLong)
         } else {
             None
@@ -152,6 +161,34 @@ fn encode_one(base: &Base, record: &Record, options: &EncodeOptions) -> Result<T
         answers.push(ids);
     }
     Ok(Tree { prompt, answers })
+}
+
+/// Tokens of the prompt and the longer answer.
+fn length(tree: &Tree) -> usize {
+    tree.prompt.len() + tree.answers.iter().map(Vec::len).max().unwrap_or_default()
+}
+
+/// Tokens of an answer below which there is nothing to learn from: a prompt that leaves less room stays too long.
+const LEAST_ANSWER: usize = 16;
+
+/// Brings a pair to `most` tokens where that can be: without the oldest turns of a chat (what a system says stays, and the first turn
+/// left is a user's), then without the ends of answers.
+fn shorten(base: &Base, record: &Record, mut tree: Tree, most: usize) -> Result<Tree> {
+    if let Prompt::Chat(messages) = &record.prompt {
+        let (system, mut turns) =
+            messages.split_at(messages.iter().take_while(|message| message.role == Role::System).count());
+        while length(&tree) > most {
+            let Some(next) = turns.iter().skip(1).position(|message| message.role == Role::User) else { break };
+            turns = &turns[next + 1..];
+            tree.prompt = base.encode_chat(&[system, turns].concat())?;
+        }
+    }
+    let room = most.saturating_sub(tree.prompt.len());
+    if room >= LEAST_ANSWER {
+        // What is cut loses the end of the turn with its end, and does not teach to stop there.
+        tree.answers.iter_mut().for_each(|answer| answer.truncate(room));
+    }
+    Ok(tree)
 }
 
 /// A number in 0..1 that depends on the prompt and the seed alone.

@@ -84,6 +84,8 @@ pub struct PairReport {
     pub answer_tokens: LengthSummary,
     /// Pairs whose chosen answer is the longer one: where that is most of them, length may be what is learned.
     pub chosen_longer: usize,
+    /// Pairs that lost old turns or the ends of answers, to be short enough.
+    pub shortened: usize,
     /// What is not used.
     pub dropped: BTreeMap<Reason, Dropped>,
 }
@@ -116,6 +118,9 @@ impl PairReport {
             self.chosen_longer,
             self.train + self.held_out,
         )];
+        if self.shortened > 0 {
+            lines.push(format!("{} shortened to fit", self.shortened));
+        }
         for (reason, Dropped { count, lines: named }) in &self.dropped {
             let mut list = named.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
             if *count > named.len() {

@@ -116,9 +116,12 @@ pub(crate) struct TrainArgs {
     /// Whether answers are followed by the end of the turn.
     #[arg(long, value_enum, default_value_t = End::Auto)]
     end_of_turn: End,
-    /// Pairs whose prompt and longer answer have more tokens are left out.
+    /// Tokens that prompt and longer answer may have: pairs with more are left out.
     #[arg(long, value_name = "N", default_value_t = 512)]
     max_tokens: usize,
+    /// Shorten such pairs instead: first a chat loses its oldest turns, then answers their ends.
+    #[arg(long)]
+    shorten: bool,
     /// Share of the pairs to judge by, where lines have no "split".
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     held_out: f64,
@@ -230,6 +233,7 @@ impl TrainArgs {
                     End::Never => EndOfTurn::Never,
                 },
                 max_tokens: self.max_tokens,
+                shorten: self.shorten,
                 held_out: self.held_out,
                 seed: self.seed,
                 dimension: 0,
