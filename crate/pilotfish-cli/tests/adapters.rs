@@ -57,6 +57,23 @@ fn a_peft_directory_its_gguf_and_its_merged_model_score_alike() {
 }
 
 #[test]
+fn a_model_of_all_layers_is_the_model_and_one_of_some_is_a_guide() {
+    let model = tiny("llama-q4_1");
+    let prune = |keep: &str, to: &str| pilotfish(["prune", "--json", "--model", &model, "--keep", keep, to]);
+    let (whole, first) = (out("whole.gguf"), out("first.gguf"));
+    assert_eq!(prune("0-1", &whole).json()["layers"], 2);
+    assert_eq!(score(&whole, &[])["top"], score(&model, &[])["top"]);
+    assert_eq!(prune("0", &first).json()["layers"], 1);
+    assert_ne!(score(&first, &[])["top"], score(&model, &[])["top"]);
+    let guide = format!("small=model:{first}");
+    assert_ne!(score(&model, &["--guide", &guide])["top"], score(&model, &[])["top"]);
+    prune("1-2", &out("none.gguf")).refused(2, "usage");
+    // Each sixth of Gemma's layers sees the whole text.
+    let gemma = tiny("gemma3-q8_0");
+    pilotfish(["prune", "--json", "--model", &gemma, "--keep", "0-4,6", &out("none.gguf")]).refused(2, "usage");
+}
+
+#[test]
 fn a_mix_is_the_softmax_of_the_weighted_sum() {
     let model = tiny("llama-q4_1");
     let guide = format!("arm=adapter:{},weight=2", peft("qkv"));

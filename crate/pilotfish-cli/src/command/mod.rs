@@ -9,6 +9,7 @@ mod golden;
 mod inspect;
 mod merge;
 mod pairs;
+mod prune;
 mod score;
 mod tokenize;
 mod train;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     ConvertAdapter(convert_adapter::ConvertAdapterArgs),
     /// Put an adapter into a model's weights.
     Merge(merge::MergeArgs),
+    /// Make a smaller model of some of a model's layers.
+    Prune(prune::PruneArgs),
     /// Make preference pairs from a model's own answers.
     Pairs(pairs::PairsArgs),
     /// Train a guide from preference pairs.
@@ -65,6 +68,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Generate(args) => generate::run(args, global).await?,
         Command::ConvertAdapter(args) => convert_adapter::run(args, global).await?,
         Command::Merge(args) => merge::run(args, global).await?,
+        Command::Prune(args) => prune::run(args, global)?,
         Command::Pairs(args) => pairs::run(args, global)?,
         Command::Train(command) => train::run(command, global)?,
         Command::Eval(args) => eval::run(args, global).await?,
