@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "calls of functions with target features, each guarded by an `Isa`")]
 
 use crate::attend::Tile;
-use crate::inputs::{self, Block};
+use crate::inputs::{self, Block, Seconds};
 use crate::panels::{PANEL, Panel};
 use crate::{attend, elements, kernel, multiply, noise, softmax};
 
@@ -82,9 +82,13 @@ impl Isa {
         }
     }
 
-    /// Tokens that a kernel takes at once: what fits the registers beside the weights.
+    /// Tokens that a kernel takes at once.
     pub(crate) fn tile(self) -> usize {
-        if self.0 == Set::Avx512 { 8 } else { 4 }
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => kernel::avx512::TILE,
+            _ => kernel::portable::TILE,
+        }
     }
 }
 
@@ -102,35 +106,52 @@ pub(crate) fn panel<
     centre: i32,
     tokens: [&[Block]; T],
     picks: &[u32],
+    seconds: [Seconds<'_>; T],
     out: &mut [[f32; PANEL]; T],
 ) {
     match isa.0 {
         // SAFETY: an `Isa` is made only where the machine has its instructions; so for all that follow.
         #[cfg(target_arch = "x86_64")]
         Set::Avx512 => unsafe {
-            kernel::avx512::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
+            kernel::avx512::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
+                panel, centre, tokens, picks, seconds, out,
+            );
         },
         #[cfg(target_arch = "x86_64")]
         Set::AvxVnni => unsafe {
-            kernel::avx_vnni::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
+            kernel::avx_vnni::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
+                panel, centre, tokens, picks, seconds, out,
+            );
         },
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => unsafe {
-            kernel::avx2::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
+            kernel::avx2::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
+                panel, centre, tokens, picks, seconds, out,
+            );
         },
         #[cfg(target_arch = "aarch64")]
         Set::NeonDot => unsafe {
-            kernel::neon_dot::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
+            kernel::neon_dot::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
+                panel, centre, tokens, picks, seconds, out,
+            );
         },
         #[cfg(target_arch = "aarch64")]
         Set::Neon => unsafe {
-            kernel::neon::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out);
+            kernel::neon::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
+                panel, centre, tokens, picks, seconds, out,
+            );
         },
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        Set::Simd128 => {
-            kernel::simd128::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out)
-        }
-        _ => kernel::portable::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(panel, centre, tokens, picks, out),
+        Set::Simd128 if T == 1 => kernel::simd128::four::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
+            panel, centre, tokens, picks, seconds, out,
+        ),
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Set::Simd128 => kernel::simd128::two::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
+            panel, centre, tokens, picks, seconds, out,
+        ),
+        _ => kernel::portable::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
+            panel, centre, tokens, picks, seconds, out,
+        ),
     }
 }
 

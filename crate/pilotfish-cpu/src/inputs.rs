@@ -141,10 +141,33 @@ impl Inputs {
         &self.blocks[token * per_row..][..per_row]
     }
 
-    /// The second digits of a token, and the blocks they are added to.
-    pub fn seconds(&self, token: usize) -> (&[Block], &[u32]) {
+    /// The second digits of a token.
+    pub fn seconds(&self, token: usize) -> Seconds<'_> {
         let picked = self.second.of(self.k / BLOCK);
-        (&self.seconds[token * picked..][..picked], &self.picks[token * picked..][..picked])
+        Seconds { blocks: &self.seconds[token * picked..][..picked], picks: &self.picks[token * picked..][..picked] }
+    }
+}
+
+/// Second digits of a token, and which of its blocks they belong to, in rising order.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seconds<'a> {
+    /// What is to be added.
+    pub blocks: &'a [Block],
+    /// To the block of that number, each.
+    pub picks: &'a [u32],
+}
+
+impl<'a> Seconds<'a> {
+    /// What belongs to block `at`, if this is asked of all blocks in turn.
+    #[inline(always)]
+    pub(crate) fn at(&mut self, at: usize) -> Option<&'a Block> {
+        let (pick, picks) = self.picks.split_first()?;
+        if *pick as usize != at {
+            return None;
+        }
+        let (block, blocks) = self.blocks.split_first()?;
+        (self.picks, self.blocks) = (picks, blocks);
+        Some(block)
     }
 }
 
@@ -222,7 +245,9 @@ fn quantised(x: &[f32; BLOCK]) -> Block {
     let mut nothing = [0.0f32; 8];
     for eight in x.as_chunks::<8>().0 {
         for i in 0..8 {
-            largest[i] = largest[i].max(eight[i].abs());
+            // Not `max`, which is a call where the machine's own treats NaN otherwise: that is seen to below.
+            let size = eight[i].abs();
+            largest[i] = if size > largest[i] { size } else { largest[i] };
             nothing[i] += eight[i] * 0.0;
         }
     }

@@ -30,7 +30,7 @@ pub use attend::{Attention, Seen, attend};
 pub use crew::Crew;
 pub use dispatch::Isa;
 pub use elements::{Gate, add_normed, axpy, dot, gated, halves, rms_norm};
-pub use inputs::{Block, Inputs, Piece, Precision, Second};
+pub use inputs::{Block, Inputs, Piece, Precision, Second, Seconds};
 pub use multiply::{multiply, panel_row};
 pub use noise::noise_bounds;
 pub use panels::{BLOCK, Layout, Levels, Line, PANEL, Panels, Scale};

@@ -1,6 +1,6 @@
 //! Products of matrices with a batch of inputs.
 
-use crate::inputs::{Inputs, Precision};
+use crate::inputs::{Inputs, Precision, Seconds};
 use crate::panels::{Layout, PANEL, Panels, Scale};
 use crate::{Isa, Workers, dispatch, float};
 
@@ -104,17 +104,13 @@ impl Job<'_> {
         let mut first = 0;
         while first < out.len() {
             let rest = &mut out[first..];
-            let taken = rest.len().min(self.isa.tile());
-            first += match taken {
+            first += match rest.len().min(self.isa.tile()) {
                 8.. => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 8>(first, rest),
                 4.. => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 4>(first, rest),
                 3 => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 3>(first, rest),
                 2 => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 2>(first, rest),
                 _ => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 1>(first, rest),
             };
-        }
-        for (t, out) in out.iter_mut().enumerate() {
-            self.seconds::<BITS, OFFSETS, SIXTEEN, NESTED>(t, out);
         }
     }
 
@@ -124,11 +120,15 @@ impl Job<'_> {
         first: usize,
         out: &mut [[f32; PANEL]],
     ) -> usize {
+        let Some(out) = out.first_chunk_mut::<T>() else { return T };
+        let (isa, panel, whole) = (self.isa, self.matrix.panel(self.panel), T == self.isa.tile());
         let tokens: [_; T] = std::array::from_fn(|t| self.x.blocks(first + t));
-        let panel = self.matrix.panel(self.panel);
-        if let Some(out) = out.first_chunk_mut::<T>() {
-            let (isa, centre) = (self.isa, self.centre);
-            dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, false, T>(isa, panel, centre, tokens, &[], out);
+        let seconds = std::array::from_fn(|t| if whole { Seconds::default() } else { self.x.seconds(first + t) });
+        dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, false, T>(isa, panel, self.centre, tokens, &[], seconds, out);
+        if whole {
+            for (t, out) in (first..).zip(out) {
+                self.seconds::<BITS, OFFSETS, SIXTEEN, NESTED>(t, out);
+            }
         }
         T
     }
@@ -139,13 +139,21 @@ impl Job<'_> {
         token: usize,
         out: &mut [f32; PANEL],
     ) {
-        let (blocks, picks) = self.x.seconds(token);
+        let Seconds { blocks, picks } = self.x.seconds(token);
         if picks.is_empty() {
             return;
         }
         let (isa, panel) = (self.isa, self.matrix.panel(self.panel));
-        let mut more = [[0.0; PANEL]];
-        dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, true, 1>(isa, panel, self.centre, [blocks], picks, &mut more);
+        let (none, mut more) = ([Seconds::default()], [[0.0; PANEL]]);
+        dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, true, 1>(
+            isa,
+            panel,
+            self.centre,
+            [blocks],
+            picks,
+            none,
+            &mut more,
+        );
         out.iter_mut().zip(more[0]).for_each(|(out, more)| *out += more);
     }
 }

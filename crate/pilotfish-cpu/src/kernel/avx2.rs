@@ -8,10 +8,12 @@ use crate::inputs::Block;
 use crate::panels::{Line, PANEL};
 
 const LANES: usize = 8;
+const TILE: usize = 4;
 pub(super) type Ints = __m256i;
 pub(super) type Floats = __m256;
 
 super::driver!(#[target_feature(enable = "avx2,fma,f16c")]);
+super::unpacking!(#[target_feature(enable = "avx2,fma,f16c")]);
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -75,6 +77,7 @@ macro_rules! ops {
 ops! {
     fn zero() -> Floats { _mm256_setzero_ps() }
     fn splat(x: f32) -> Floats { _mm256_set1_ps(x) }
+    fn add(a: Floats, b: Floats) -> Floats { _mm256_add_ps(a, b) }
     fn mul(a: Floats, b: Floats) -> Floats { _mm256_mul_ps(a, b) }
     fn fma(a: Floats, b: Floats, c: Floats) -> Floats { _mm256_fmadd_ps(a, b, c) }
     fn floats(x: Ints) -> Floats { _mm256_cvtepi32_ps(x) }

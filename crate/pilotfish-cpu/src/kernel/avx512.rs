@@ -8,10 +8,12 @@ use crate::inputs::Block;
 use crate::panels::{Line, PANEL};
 
 const LANES: usize = 16;
+pub(crate) const TILE: usize = 8;
 type Ints = __m512i;
 type Floats = __m512;
 
 super::driver!(#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]);
+super::unpacking!(#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]);
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
@@ -46,6 +48,7 @@ macro_rules! ops {
 ops! {
     fn zero() -> Floats { _mm512_setzero_ps() }
     fn splat(x: f32) -> Floats { _mm512_set1_ps(x) }
+    fn add(a: Floats, b: Floats) -> Floats { _mm512_add_ps(a, b) }
     fn mul(a: Floats, b: Floats) -> Floats { _mm512_mul_ps(a, b) }
     fn fma(a: Floats, b: Floats, c: Floats) -> Floats { _mm512_fmadd_ps(a, b, c) }
     fn floats(x: Ints) -> Floats { _mm512_cvtepi32_ps(x) }

@@ -3,14 +3,16 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{
-    Ints, and, floats, fma, halves, line, mul, or, shift_left, shift_right, signed_bytes, splat, store, zero,
+    Ints, add, and, floats, fma, halves, line, mul, or, shift_left, shift_right, signed_bytes, splat, store, zero,
 };
 use crate::inputs::Block;
 use crate::panels::Line;
 
 const LANES: usize = 8;
+const TILE: usize = 4;
 
 super::driver!(#[target_feature(enable = "avxvnni,avx2,fma,f16c")]);
+super::unpacking!(#[target_feature(enable = "avxvnni,avx2,fma,f16c")]);
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
 #[target_feature(enable = "avxvnni,avx2,fma,f16c")]

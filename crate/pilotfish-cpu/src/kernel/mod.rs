@@ -24,15 +24,15 @@ pub(crate) mod simd128;
 
 /// Expands to `panel`: sixteen outputs of `T` tokens.
 ///
-/// `$features` are the attributes that every function of the file has. The file defines `LANES` (rows in a register), the
-/// registers `Ints` and `Floats`, and the functions used below.
+/// `$features` are the attributes that every function of the file has. The file defines `LANES` (rows in a register), `TILE` (tokens
+/// taken at once: what fits the registers beside the weights), the registers `Ints` and `Floats`, and the functions used below.
 macro_rules! driver {
     ($(#[$features:meta])*) => {
         /// Sixteen outputs of `T` tokens: `out[t][r]` is row `r` of the panel times the blocks of token `t`.
         ///
         /// `BITS` to `NESTED` are the layout's: bits of a level, offsets or none, a scale for each 16 columns or for 32, nested
         /// scales or f16. `centre` is 0 where there are offsets. With `PICKED`, the tokens' blocks are those of columns
-        /// `32 * picks[..]` alone.
+        /// `32 * picks[..]` alone. Fewer than `TILE` tokens wait for memory, and add the products of their `seconds` meanwhile.
         $(#[$features])*
         pub(crate) fn panel<
             const BITS: usize,
@@ -46,6 +46,7 @@ macro_rules! driver {
             centre: i32,
             tokens: [&[$crate::inputs::Block]; T],
             picks: &[u32],
+            seconds: [$crate::inputs::Seconds<'_>; T],
             out: &mut [[f32; 16]; T],
         ) {
             let blocks = panel.quants.as_chunks::<BITS>().0;
@@ -59,6 +60,9 @@ macro_rules! driver {
             let parts = if SIXTEEN { 2 } else { 1 };
             for lanes in 0..16 / LANES {
                 let mut sums = [zero(); T];
+                // By themselves, so that a sum is the same wherever second digits are added.
+                let mut more = [zero(); T];
+                let mut seconds = seconds;
                 let (mut nest, mut nest_offset) = (zero(), zero());
                 for i in 0..n {
                     let mut x = [&tokens[0][i]; T];
@@ -79,19 +83,35 @@ macro_rules! driver {
                             starts[0][t] = -centre * x[t].sums[0];
                             starts[1][t] = -centre * x[t].sums[1];
                         }
-                        let dots = [
+                        let products = [
                             dots::<BITS, T, 0, 4>(&blocks[at], lanes, x, starts[0]),
                             dots::<BITS, T, 4, 4>(&blocks[at], lanes, x, starts[1]),
                         ];
                         for part in 0..parts {
                             let scale = mul(nest, signed_bytes(&bytes[part], lanes));
                             for t in 0..T {
-                                sums[t] = fma(floats(dots[part][t]), mul(scale, splat(x[t].scale)), sums[t]);
+                                sums[t] = fma(floats(products[part][t]), mul(scale, splat(x[t].scale)), sums[t]);
                             }
                             if OFFSETS {
                                 let offset = mul(nest_offset, signed_bytes(&bytes[2 + part], lanes));
                                 for t in 0..T {
                                     sums[t] = fma(offset, splat(x[t].scaled_sums[part]), sums[t]);
+                                }
+                            }
+                        }
+                        for t in 0..T {
+                            let Some(x) = (if T < TILE { seconds[t].at(i) } else { None }) else { continue };
+                            let start = [-centre * x.sums[0], -centre * x.sums[1]];
+                            let products = [
+                                dots::<BITS, 1, 0, 4>(&blocks[at], lanes, [x], [start[0]])[0],
+                                dots::<BITS, 1, 4, 4>(&blocks[at], lanes, [x], [start[1]])[0],
+                            ];
+                            for part in 0..parts {
+                                let scale = mul(nest, signed_bytes(&bytes[part], lanes));
+                                more[t] = fma(floats(products[part]), mul(scale, splat(x.scale)), more[t]);
+                                if OFFSETS {
+                                    let offset = mul(nest_offset, signed_bytes(&bytes[2 + part], lanes));
+                                    more[t] = fma(offset, splat(x.scaled_sums[part]), more[t]);
                                 }
                             }
                         }
@@ -112,9 +132,9 @@ macro_rules! driver {
                                 start[t] = -centre * (x[t].sums[0] + x[t].sums[1]);
                             }
                         }
-                        let dots = dots::<BITS, T, 0, 8>(&blocks[at], lanes, x, start);
+                        let products = dots::<BITS, T, 0, 8>(&blocks[at], lanes, x, start);
                         for t in 0..T {
-                            sums[t] = fma(floats(dots[t]), mul(scale, splat(x[t].scale)), sums[t]);
+                            sums[t] = fma(floats(products[t]), mul(scale, splat(x[t].scale)), sums[t]);
                         }
                         if OFFSETS {
                             for t in 0..T {
@@ -122,14 +142,28 @@ macro_rules! driver {
                                 sums[t] = fma(offset, splat(sum), sums[t]);
                             }
                         }
+                        for t in 0..T {
+                            let Some(x) = (if T < TILE { seconds[t].at(i) } else { None }) else { continue };
+                            let start = if OFFSETS { 0 } else { -centre * (x.sums[0] + x.sums[1]) };
+                            let products = dots::<BITS, 1, 0, 8>(&blocks[at], lanes, [x], [start])[0];
+                            more[t] = fma(floats(products), mul(scale, splat(x.scale)), more[t]);
+                            if OFFSETS {
+                                more[t] = fma(offset, splat(x.scaled_sums[0] + x.scaled_sums[1]), more[t]);
+                            }
+                        }
                     }
                 }
                 for t in 0..T {
-                    store(sums[t], &mut out[t], lanes);
+                    store(add(sums[t], more[t]), &mut out[t], lanes);
                 }
             }
         }
+    };
+}
 
+/// Expands to `levels`, for `dots`.
+macro_rules! unpacking {
+    ($(#[$features:meta])*) => {
         /// The four columns of group `g` for the rows of a register, as bytes; 8-bit levels are as they lie.
         $(#[$features])*
         #[inline]
@@ -149,4 +183,4 @@ macro_rules! driver {
         }
     };
 }
-pub(crate) use driver;
+pub(crate) use {driver, unpacking};

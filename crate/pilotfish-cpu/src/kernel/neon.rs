@@ -9,10 +9,12 @@ use crate::inputs::Block;
 use crate::panels::{Line, PANEL};
 
 const LANES: usize = 4;
+const TILE: usize = 4;
 pub(super) type Ints = int8x16_t;
 pub(super) type Floats = float32x4_t;
 
 super::driver!(#[target_feature(enable = "neon")]);
+super::unpacking!(#[target_feature(enable = "neon")]);
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
 #[target_feature(enable = "neon")]
@@ -77,6 +79,7 @@ macro_rules! ops {
 ops! {
     fn zero() -> Floats { vdupq_n_f32(0.0) }
     fn splat(x: f32) -> Floats { vdupq_n_f32(x) }
+    fn add(a: Floats, b: Floats) -> Floats { vaddq_f32(a, b) }
     fn mul(a: Floats, b: Floats) -> Floats { vmulq_f32(a, b) }
     fn fma(a: Floats, b: Floats, c: Floats) -> Floats { vfmaq_f32(c, a, b) }
     fn floats(x: int32x4_t) -> Floats { vcvtq_f32_s32(x) }

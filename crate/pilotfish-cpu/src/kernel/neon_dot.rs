@@ -4,14 +4,17 @@ use std::arch::aarch64::*;
 
 use super::arm;
 use super::neon::{
-    Ints, and, centred, floats, fma, halves, line, mul, or, shift_left, shift_right, signed_bytes, splat, store, zero,
+    Ints, add, and, centred, floats, fma, halves, line, mul, or, shift_left, shift_right, signed_bytes, splat, store,
+    zero,
 };
 use crate::inputs::Block;
 use crate::panels::Line;
 
 const LANES: usize = 4;
+const TILE: usize = 4;
 
 super::driver!(#[target_feature(enable = "neon,dotprod")]);
+super::unpacking!(#[target_feature(enable = "neon,dotprod")]);
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
 ///

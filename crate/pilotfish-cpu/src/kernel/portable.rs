@@ -5,11 +5,13 @@ use crate::inputs::Block;
 use crate::panels::{Line, PANEL};
 
 const LANES: usize = 16;
+pub(crate) const TILE: usize = 4;
 #[derive(Clone, Copy)]
 struct Ints([u8; 64]);
 type Floats = [f32; PANEL];
 
 super::driver!();
+super::unpacking!();
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
 fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
@@ -39,6 +41,10 @@ fn zero() -> Floats {
 
 fn splat(x: f32) -> Floats {
     [x; PANEL]
+}
+
+fn add(a: Floats, b: Floats) -> Floats {
+    std::array::from_fn(|r| a[r] + b[r])
 }
 
 fn mul(a: Floats, b: Floats) -> Floats {

@@ -1,65 +1,94 @@
-//! WebAssembly's 128-bit registers: four rows in one. With `relaxed-simd`, four products a lane and instruction, two instructions
-//! for levels of eight bits; otherwise products of 16 bits, which are added up as long as they fit.
+//! WebAssembly's 128-bit registers, four rows in one. With `relaxed-simd`, four products a lane and instruction, two instructions for
+//! levels of eight bits; otherwise products of 16 bits, which are added up as long as they fit.
+//!
+//! What is read of a token is shared by the rows of several registers: by all of a panel where there is one token, else by half.
 
 use std::arch::wasm32::*;
 
 use safe_unaligned_simd::wasm32 as memory;
 
-use crate::float;
 use crate::inputs::Block;
 use crate::panels::{Line, PANEL};
 
-const LANES: usize = 4;
+/// The kernel for `$registers` at once.
+macro_rules! registers {
+    ($name:ident, $registers:literal) => {
+        pub(crate) mod $name {
+            use super::*;
+
+            const LANES: usize = 4 * $registers;
+            const TILE: usize = 4;
+
+            crate::kernel::driver!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
+
+            #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
+            #[inline]
+            fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
+                block: &[Line; BITS],
+                lanes: usize,
+                x: [&Block; T],
+                start: [i32; T],
+            ) -> [[v128; $registers]; T] {
+                products::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start)
+            }
+        }
+    };
+}
+registers!(two, 2);
+registers!(four, 4);
+
+/// A register of levels, or of their products.
 type Ints = v128;
-type Floats = v128;
 
-super::driver!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
+super::unpacking!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
 
-/// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
+/// `start` plus the products of groups `FIRST..FIRST + N` with each token's, for the rows of `R` registers from `lanes` on: exact.
 #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
 #[inline]
-fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
+fn products<const BITS: usize, const R: usize, const T: usize, const FIRST: usize, const N: usize>(
     block: &[Line; BITS],
     lanes: usize,
     x: [&Block; T],
     start: [i32; T],
-) -> [Ints; T] {
+) -> [[v128; R]; T] {
+    let mut sums = [[i32x4_splat(0); R]; T];
+    for t in 0..T {
+        sums[t] = [i32x4_splat(start[t]); R];
+    }
     #[cfg(feature = "relaxed-simd")]
     if BITS < 8 {
-        let mut sums = [i32x4_splat(0); T];
-        for t in 0..T {
-            sums[t] = i32x4_splat(start[t]);
-        }
         for g in FIRST..FIRST + N {
-            let w = levels::<BITS>(block, g, lanes);
-            for t in 0..T {
-                // The sum of two products in between fits 16 bits (63 * 127 * 2), so that every engine gives the same.
-                sums[t] = i32x4_relaxed_dot_i8x16_i7x16_add(i32x4_splat(x[t].words[g]), w, sums[t]);
+            for r in 0..R {
+                let w = levels::<BITS>(block, g, lanes + r);
+                for t in 0..T {
+                    // The sum of two products in between fits 16 bits (63 * 127 * 2), so that every engine gives the same.
+                    sums[t][r] = i32x4_relaxed_dot_i8x16_i7x16_add(i32x4_splat(x[t].words[g]), w, sums[t][r]);
+                }
             }
         }
         return sums;
     }
-    #[cfg(target_feature = "relaxed-simd")]
+    #[cfg(feature = "relaxed-simd")]
     if BITS == 8 {
         // The second factor must have seven bits (127 * 127 * 2 fits 16), so the eighth goes by itself, to be multiplied by 128.
-        let mut sums = [[i32x4_splat(0); 2]; T];
-        for t in 0..T {
-            sums[t][0] = i32x4_splat(start[t]);
-        }
+        let mut tops = [[i32x4_splat(0); R]; T];
         for g in FIRST..FIRST + N {
-            let w = levels::<BITS>(block, g, lanes);
-            let (low, top) = (and(w, 127), u8x16_shr(w, 7));
-            for t in 0..T {
-                let x = i32x4_splat(x[t].words[g]);
-                sums[t][0] = i32x4_relaxed_dot_i8x16_i7x16_add(x, low, sums[t][0]);
-                sums[t][1] = i32x4_relaxed_dot_i8x16_i7x16_add(x, top, sums[t][1]);
+            for r in 0..R {
+                let w = levels::<BITS>(block, g, lanes + r);
+                let (low, top) = (and(w, 127), u8x16_shr(w, 7));
+                for t in 0..T {
+                    let x = i32x4_splat(x[t].words[g]);
+                    sums[t][r] = i32x4_relaxed_dot_i8x16_i7x16_add(x, low, sums[t][r]);
+                    tops[t][r] = i32x4_relaxed_dot_i8x16_i7x16_add(x, top, tops[t][r]);
+                }
             }
         }
-        let mut all = [i32x4_splat(0); T];
         for t in 0..T {
-            all[t] = i32x4_add(sums[t][0], i32x4_shl(sums[t][1], 7));
+            for r in 0..R {
+                sums[t][r] = i32x4_add(sums[t][r], i32x4_shl(tops[t][r], 7));
+            }
         }
-        return all;
+        return sums;
     }
     // Groups whose products fit 16 bits together: 15 * 127 * 8, 31 * 127 * 8, 63 * 127 * 4, 128 * 127 * 2 in signed levels.
     let together = match BITS {
@@ -67,62 +96,39 @@ fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
         6 => 4,
         _ => 2,
     };
-    let mut sums = [i32x4_splat(0); T];
-    if BITS < 8 {
-        for t in 0..T {
-            sums[t] = i32x4_splat(start[t]);
-        }
+    if BITS == 8 {
+        sums = [[i32x4_splat(0); R]; T];
     }
-    let mut products = [[i16x8_splat(0); 2]; T];
+    let mut pairs = [[[i16x8_splat(0); 2]; R]; T];
     for g in FIRST..FIRST + N {
-        let w = levels::<BITS>(block, g, lanes);
-        let w = if BITS == 8 { v128_xor(w, u8x16_splat(128)) } else { w };
-        for t in 0..T {
-            let x = i32x4_splat(x[t].words[g]);
-            let both = [i16x8_extmul_low_i8x16(w, x), i16x8_extmul_high_i8x16(w, x)];
-            products[t] = if g % together == 0 {
-                both
-            } else {
-                [i16x8_add(products[t][0], both[0]), i16x8_add(products[t][1], both[1])]
-            };
+        for r in 0..R {
+            let w = levels::<BITS>(block, g, lanes + r);
+            let w = if BITS == 8 { v128_xor(w, u8x16_splat(128)) } else { w };
+            for t in 0..T {
+                let x = i32x4_splat(x[t].words[g]);
+                let both = [i16x8_extmul_low_i8x16(w, x), i16x8_extmul_high_i8x16(w, x)];
+                let before = pairs[t][r];
+                pairs[t][r] = if g % together == 0 {
+                    both
+                } else {
+                    [i16x8_add(before[0], both[0]), i16x8_add(before[1], both[1])]
+                };
+            }
         }
         if g % together == together - 1 || g + 1 == FIRST + N {
             for t in 0..T {
-                // Rows 0 and 1 in pairs, rows 2 and 3 in pairs.
-                let low = i32x4_extadd_pairwise_i16x8(products[t][0]);
-                let high = i32x4_extadd_pairwise_i16x8(products[t][1]);
-                let even = i32x4_shuffle::<0, 2, 4, 6>(low, high);
-                let odd = i32x4_shuffle::<1, 3, 5, 7>(low, high);
-                sums[t] = i32x4_add(sums[t], i32x4_add(even, odd));
+                for r in 0..R {
+                    // Rows 0 and 1 in pairs, rows 2 and 3 in pairs.
+                    let low = i32x4_extadd_pairwise_i16x8(pairs[t][r][0]);
+                    let high = i32x4_extadd_pairwise_i16x8(pairs[t][r][1]);
+                    let even = i32x4_shuffle::<0, 2, 4, 6>(low, high);
+                    let odd = i32x4_shuffle::<1, 3, 5, 7>(low, high);
+                    sums[t][r] = i32x4_add(sums[t][r], i32x4_add(even, odd));
+                }
             }
         }
     }
     sums
-}
-
-#[inline]
-fn zero() -> Floats {
-    f32x4_splat(0.0)
-}
-
-#[inline]
-fn splat(x: f32) -> Floats {
-    f32x4_splat(x)
-}
-
-#[inline]
-fn mul(a: Floats, b: Floats) -> Floats {
-    f32x4_mul(a, b)
-}
-
-#[inline]
-fn fma(a: Floats, b: Floats, c: Floats) -> Floats {
-    f32x4_add(f32x4_mul(a, b), c)
-}
-
-#[inline]
-fn floats(x: Ints) -> Floats {
-    f32x4_convert_i32x4(x)
 }
 
 #[inline]
@@ -150,19 +156,74 @@ fn shift_left(x: Ints, by: usize) -> Ints {
     i16x8_shl(x, by as u32)
 }
 
+/// Rows of floats.
+type Floats<const R: usize> = [v128; R];
+
 #[inline]
-fn halves(x: &[u16; PANEL], lanes: usize) -> Floats {
-    let x = &x.as_chunks::<4>().0[lanes];
-    f32x4(float::from_half(x[0]), float::from_half(x[1]), float::from_half(x[2]), float::from_half(x[3]))
+fn zero<const R: usize>() -> Floats<R> {
+    [f32x4_splat(0.0); R]
 }
 
 #[inline]
-fn signed_bytes(x: &[i8; PANEL], lanes: usize) -> Floats {
-    let x = &x.as_chunks::<4>().0[lanes];
-    f32x4(f32::from(x[0]), f32::from(x[1]), f32::from(x[2]), f32::from(x[3]))
+fn splat<const R: usize>(x: f32) -> Floats<R> {
+    [f32x4_splat(x); R]
 }
 
 #[inline]
-fn store(x: Floats, out: &mut [f32; PANEL], lanes: usize) {
-    memory::v128_store(&mut out.as_chunks_mut::<4>().0[lanes], x);
+fn add<const R: usize>(mut a: Floats<R>, b: Floats<R>) -> Floats<R> {
+    for r in 0..R {
+        a[r] = f32x4_add(a[r], b[r]);
+    }
+    a
+}
+
+#[inline]
+fn mul<const R: usize>(mut a: Floats<R>, b: Floats<R>) -> Floats<R> {
+    for r in 0..R {
+        a[r] = f32x4_mul(a[r], b[r]);
+    }
+    a
+}
+
+#[inline]
+fn fma<const R: usize>(a: Floats<R>, b: Floats<R>, c: Floats<R>) -> Floats<R> {
+    add(mul(a, b), c)
+}
+
+#[inline]
+fn floats<const R: usize>(mut x: [Ints; R]) -> Floats<R> {
+    for r in 0..R {
+        x[r] = f32x4_convert_i32x4(x[r]);
+    }
+    x
+}
+
+/// As [`crate::float::from_half`], all at once.
+#[inline]
+fn halves<const R: usize>(x: &[u16; PANEL], lanes: usize) -> Floats<R> {
+    let mut out = zero();
+    for r in 0..R {
+        let x = i32x4_extend_low_i16x8(memory::v128_load64_zero(&x.as_chunks::<4>().0[R * lanes + r]));
+        // The sign was extended into what then is the exponent's upper end, but for the sign itself.
+        let x = v128_and(i32x4_shl(x, 13), u32x4_splat(0x8fff_e000));
+        out[r] = f32x4_mul(x, f32x4_splat(const { f32::from_bits((127 + 112) << 23) }));
+    }
+    out
+}
+
+#[inline]
+fn signed_bytes<const R: usize>(x: &[i8; PANEL], lanes: usize) -> Floats<R> {
+    let mut out = zero();
+    for r in 0..R {
+        let x = memory::v128_load32_zero(&x.as_chunks::<4>().0[R * lanes + r]);
+        out[r] = f32x4_convert_i32x4(i32x4_extend_low_i16x8(i16x8_extend_low_i8x16(x)));
+    }
+    out
+}
+
+#[inline]
+fn store<const R: usize>(x: Floats<R>, out: &mut [f32; PANEL], lanes: usize) {
+    for r in 0..R {
+        memory::v128_store(&mut out.as_chunks_mut::<4>().0[R * lanes + r], x[r]);
+    }
 }

@@ -2,8 +2,8 @@
 //! bounds on the roundings otherwise. Each function panics with what is wrong; they run as tests and, in wasm, from a host.
 
 use pilotfish_cpu::{
-    Attention, BLOCK, Gate, Inputs, Isa, Layout, Levels, PANEL, Panels, Precision, Scale, Second, Seen, Workers,
-    add_normed, attend, axpy, dot, gated, halves, multiply, panel_row, rms_norm,
+    Attention, BLOCK, Gate, Inputs, Isa, Layout, Levels, PANEL, Panels, Precision, Scale, Second, Seconds, Seen,
+    Workers, add_normed, attend, axpy, dot, gated, halves, multiply, panel_row, rms_norm,
 };
 
 /// Half of the distance from 1 to the next f32.
@@ -207,7 +207,7 @@ fn wide(x: &[f32]) -> Vec<f64> {
 fn stands_for(x: &Inputs, token: usize, k: usize) -> Vec<f64> {
     let value = |block: &pilotfish_cpu::Block, at: usize| f64::from(block.scale()) * f64::from(block.level(at));
     let mut meant: Vec<f64> = (0..k).map(|at| value(&x.blocks(token)[at / BLOCK], at % BLOCK)).collect();
-    let (seconds, picks) = x.seconds(token);
+    let Seconds { blocks: seconds, picks } = x.seconds(token);
     for (second, pick) in seconds.iter().zip(picks) {
         (0..BLOCK).for_each(|at| meant[*pick as usize * BLOCK + at] += value(second, at));
     }
@@ -237,7 +237,7 @@ pub(crate) fn activations_are_off_by_half_a_level() -> usize {
             let x = inputs(isa, tokens, k, second, &floats);
             for token in 0..tokens {
                 let meant = stands_for(&x, token, k);
-                let (seconds, picks) = x.seconds(token);
+                let Seconds { blocks: seconds, picks } = x.seconds(token);
                 assert_eq!(
                     picks.len(),
                     match second {
