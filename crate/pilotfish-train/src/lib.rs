@@ -4,6 +4,7 @@
 
 mod base;
 mod batch;
+pub mod english;
 mod error;
 mod forest;
 mod forward;

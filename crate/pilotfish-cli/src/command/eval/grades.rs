@@ -1,5 +1,7 @@
 //! School grades that a text asks for, by formulas that look at different things: syllables, letters, characters. English.
 
+use pilotfish_train::english::{syllables, words};
+
 /// Counts of a text; at least one word.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Counts {
@@ -47,25 +49,6 @@ pub(super) fn automated_readability(text: &str) -> Option<f64> {
 pub(super) fn word_length(text: &str) -> Option<f64> {
     let Counts { words, letters, .. } = Counts::of(text)?;
     Some(letters / words)
-}
-
-/// Runs of letters and digits, apostrophes inside them included.
-pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    let inside = |c: char| c.is_alphanumeric() || c == '\'' || c == '’';
-    text.split(move |c| !inside(c)).filter(|word| word.chars().any(char::is_alphanumeric))
-}
-
-/// Runs of vowels, but for a silent e at the end: right for about nine English words of ten.
-fn syllables(word: &str) -> usize {
-    let word = word.to_lowercase();
-    let vowel = |c: char| "aeiouy".contains(c);
-    let (mut runs, mut inside) = (0, false);
-    for c in word.chars() {
-        runs += usize::from(vowel(c) && !inside);
-        inside = vowel(c);
-    }
-    let silent = word.ends_with('e') && !word.ends_with("le") && runs > 1;
-    (runs - usize::from(silent)).max(1)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a text is scored with: the trainer's rules, which made the pairs that guides learnt from, and judges that no guide was shown.
 
+use pilotfish_train::english::words;
 use pilotfish_train::rules::Rule;
 
 use super::{grades, pattern};
@@ -47,7 +48,7 @@ impl Measure {
 
     /// `None` of a text without words, of which neither sentiment nor grade can be told.
     pub(super) fn score(&self, text: &str) -> Result<Option<f64>> {
-        if grades::words(text).next().is_none() {
+        if words(text).next().is_none() {
             return Ok(None);
         }
         let score = match &self.kind {
@@ -73,7 +74,7 @@ fn distinct_in_text(text: &str) -> Option<f64> {
 pub(super) fn distinct_2<'a>(texts: impl IntoIterator<Item = &'a str>) -> Option<f64> {
     let mut pairs: Vec<[String; 2]> = Vec::new();
     for text in texts {
-        let words: Vec<String> = grades::words(text).map(str::to_lowercase).collect();
+        let words: Vec<String> = words(text).map(str::to_lowercase).collect();
         pairs.extend(words.windows(2).map(|pair| [pair[0].clone(), pair[1].clone()]));
     }
     let all = pairs.len();

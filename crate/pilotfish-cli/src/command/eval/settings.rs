@@ -276,7 +276,7 @@ impl Plan<'_> {
                 let kind = match &asked.adapter {
                     Some(adapter) => {
                         let adapters = vec![AdapterUse::whole(self.files.adapter(adapter, Some(model)))];
-                        GuideKind::Adapter { adapters, relative: false, model: Some(model), prompt: None }
+                        GuideKind::Adapter { adapters, relative: asked.relative, model: Some(model), prompt: None }
                     }
                     None => GuideKind::Model { model, prompt: None },
                 };

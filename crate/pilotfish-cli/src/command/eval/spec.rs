@@ -140,6 +140,9 @@ pub(super) struct WeakSpec {
     pub(super) model: PathBuf,
     /// The guide's adapter over it; the model itself is the guide if left out.
     pub(super) adapter: Option<PathBuf>,
+    /// Only what the adapter changes of the smaller model steers, which then need not write well itself.
+    #[serde(default)]
+    pub(super) relative: bool,
     /// The guide of the same rule, with whose figures these stand.
     pub(super) guide: String,
     /// Prompts; all if left out.
