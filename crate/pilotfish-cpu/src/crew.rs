@@ -117,7 +117,9 @@ impl Crew {
 
     /// Helps until `ended` says so, which is asked before each sleep and after it; the thread must have joined at `place`.
     pub fn serve(&self, place: usize, ended: impl Fn() -> bool) {
-        let mut done = self.state.load(SeqCst) & NUMBER;
+        // A job that is open already is not done: its caller may count on this thread.
+        let state = self.state.load(SeqCst);
+        let mut done = if state & OPEN == 0 { state } else { state.wrapping_sub(NEXT) } & NUMBER;
         while !ended() {
             let mut looks = 0;
             while looks < LOOKS {

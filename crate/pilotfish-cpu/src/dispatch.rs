@@ -155,6 +155,15 @@ pub(crate) fn panel<
     }
 }
 
+/// Asks memory for what lies `BYTES` after `x`, whatever that is.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn prefetch<const BYTES: usize, T>(x: &T) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: a prefetch reads nothing that a program could see, and no address makes it fail.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).cast::<i8>().wrapping_add(BYTES)) }
+}
+
 /// Compiles functions of plain loops for each instruction set. `FMA` says whether it multiplies and adds in one.
 macro_rules! versions {
     ($($(#[$docs:meta])* fn $name:ident $(<const $t:ident: usize>)? ($($argument:ident: $ty:ty),* $(,)?)

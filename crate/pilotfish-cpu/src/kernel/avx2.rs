@@ -4,11 +4,14 @@ use std::arch::x86_64::*;
 
 use safe_unaligned_simd::x86_64 as memory;
 
+use crate::dispatch;
 use crate::inputs::Block;
 use crate::panels::{Line, PANEL};
 
 const LANES: usize = 8;
 const TILE: usize = 4;
+/// As with AVX-512.
+const AHEAD: usize = 2048;
 pub(super) type Ints = __m256i;
 pub(super) type Floats = __m256;
 
@@ -81,7 +84,12 @@ ops! {
     fn mul(a: Floats, b: Floats) -> Floats { _mm256_mul_ps(a, b) }
     fn fma(a: Floats, b: Floats, c: Floats) -> Floats { _mm256_fmadd_ps(a, b, c) }
     fn floats(x: Ints) -> Floats { _mm256_cvtepi32_ps(x) }
-    fn line(line: &Line, lanes: usize) -> Ints { memory::_mm256_loadu_si256(&line.0.as_chunks::<32>().0[lanes]) }
+    fn line(line: &Line, lanes: usize) -> Ints {
+        if lanes == 0 {
+            dispatch::prefetch::<AHEAD, _>(line);
+        }
+        memory::_mm256_loadu_si256(&line.0.as_chunks::<32>().0[lanes])
+    }
     fn and(x: Ints, mask: i8) -> Ints { _mm256_and_si256(x, _mm256_set1_epi8(mask)) }
     fn or(a: Ints, b: Ints) -> Ints { _mm256_or_si256(a, b) }
     fn shift_right(x: Ints, by: usize) -> Ints { _mm256_srl_epi16(x, _mm_cvtsi32_si128(by as i32)) }

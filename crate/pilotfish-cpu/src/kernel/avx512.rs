@@ -4,11 +4,14 @@ use std::arch::x86_64::*;
 
 use safe_unaligned_simd::x86_64 as memory;
 
+use crate::dispatch;
 use crate::inputs::Block;
 use crate::panels::{Line, PANEL};
 
 const LANES: usize = 16;
 pub(crate) const TILE: usize = 8;
+/// How far ahead weights are asked for, in bytes: one token reads them once and computes less than memory takes to answer.
+const AHEAD: usize = 2048;
 type Ints = __m512i;
 type Floats = __m512;
 
@@ -52,12 +55,18 @@ ops! {
     fn mul(a: Floats, b: Floats) -> Floats { _mm512_mul_ps(a, b) }
     fn fma(a: Floats, b: Floats, c: Floats) -> Floats { _mm512_fmadd_ps(a, b, c) }
     fn floats(x: Ints) -> Floats { _mm512_cvtepi32_ps(x) }
-    fn line(line: &Line, _lanes: usize) -> Ints { memory::_mm512_loadu_epi8(&line.0) }
+    fn line(line: &Line, _lanes: usize) -> Ints {
+        dispatch::prefetch::<AHEAD, _>(line);
+        memory::_mm512_loadu_epi8(&line.0)
+    }
     fn and(x: Ints, mask: i8) -> Ints { _mm512_and_si512(x, _mm512_set1_epi8(mask)) }
     fn or(a: Ints, b: Ints) -> Ints { _mm512_or_si512(a, b) }
     fn shift_right(x: Ints, by: usize) -> Ints { _mm512_srl_epi16(x, _mm_cvtsi32_si128(by as i32)) }
     fn shift_left(x: Ints, by: usize) -> Ints { _mm512_sll_epi16(x, _mm_cvtsi32_si128(by as i32)) }
-    fn halves(x: &[u16; PANEL], _lanes: usize) -> Floats { _mm512_cvtph_ps(memory::_mm256_loadu_si256(x)) }
+    fn halves(x: &[u16; PANEL], _lanes: usize) -> Floats {
+        dispatch::prefetch::<{ AHEAD / 4 }, _>(x);
+        _mm512_cvtph_ps(memory::_mm256_loadu_si256(x))
+    }
     fn signed_bytes(x: &[i8; PANEL], _lanes: usize) -> Floats {
         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(memory::_mm_loadu_si128(x)))
     }
