@@ -10,7 +10,7 @@ use pilotfish::gguf::Header;
 use pilotfish::model::twin::{Cache, CpuModel};
 use pilotfish::model::{RowAdapter, merge};
 use pilotfish_train::output::{About, Results, write_results};
-use pilotfish_train::pairs::{EncodeOptions, Pair, PairReport, encode, read};
+use pilotfish_train::pairs::{EncodeOptions, Pair, PairReport, Reason, encode, read};
 use pilotfish_train::run::{self, Event, Outcome, RunFolder, RunOptions, Stopped};
 use pilotfish_train::{Base, LoraOptions, Objective, OptimizerOptions, ParmOptions, TrainError, Tree};
 

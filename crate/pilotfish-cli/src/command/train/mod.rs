@@ -85,6 +85,7 @@ pub(crate) enum TrainCommand {
 
 /// Flags of every objective.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct TrainArgs {
     /// The model to make a guide for: a GGUF file. It stays as it is.
     #[arg(long, value_name = "FILE")]
