@@ -65,8 +65,10 @@ fn a_model_of_all_layers_is_the_model_and_one_of_some_is_a_guide() {
     assert_eq!(score(&whole, &[])["top"], score(&model, &[])["top"]);
     assert_eq!(prune("0", &first).json()["layers"], 1);
     assert_ne!(score(&first, &[])["top"], score(&model, &[])["top"]);
-    let guide = format!("small=model:{first}");
-    assert_ne!(score(&model, &["--guide", &guide])["top"], score(&model, &[])["top"]);
+    let mixed_with = |guide: &str| score(&model, &["--guide", &format!("small=model:{guide}")])["mix"]["top"].clone();
+    assert!(mixed_with(&whole).is_array());
+    assert_eq!(mixed_with(&whole), mixed_with(&model));
+    assert_ne!(mixed_with(&whole), mixed_with(&first));
     prune("1-2", &out("none.gguf")).refused(2, "usage");
     // Each sixth of Gemma's layers sees the whole text.
     let gemma = tiny("gemma3-q8_0");

@@ -425,7 +425,7 @@ fn lines_become_pairs_or_are_counted() {
 fn long_pairs_lose_old_turns_then_the_ends_of_answers() {
     let base = base();
     let path = folder("long").join("pairs.jsonl");
-    let old = "\\n\\nHuman: the first of all\\n\\nAssistant: the answer\\n\\nHuman: hello\\n\\nAssistant: ";
+    let old = "\\n\\nHuman: the first of all, and some more\\n\\nAssistant: the answer to that, which is long\\n\\nHuman: hello\\n\\nAssistant: ";
     let lines = [
         format!(r#"{{"chosen":"{old}world","rejected":"{old}the"}}"#),
         format!(r#"{{"chosen":"{old}{}","rejected":"{old}the"}}"#, "xy".repeat(60)),
