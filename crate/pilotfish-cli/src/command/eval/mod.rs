@@ -72,6 +72,9 @@ pub(crate) async fn run(args: &EvalArgs, global: &Global) -> Result<()> {
     let mut spec = Spec::read(&args.spec)?;
     spec.base = args.base.clone().unwrap_or(spec.base);
     spec.tokens = args.tokens.unwrap_or(spec.tokens);
+    for path in spec.without_missing().iter().filter(|_| !global.quiet) {
+        output::diagnostic(&format!("left out, since it is not there: {}", path.display()));
+    }
     let Prompts { held_out, left_out } = Prompts::read(&spec.prompts, args.prompts)?;
     // Everything may be in the report; what is made is what was asked for.
     let (settings, files) = settings::settings(&spec, held_out.len(), &[]);

@@ -232,6 +232,31 @@ impl Spec {
         Ok(spec)
     }
 
+    /// Leaves out what guides are compared with where it was not made here, and gives its paths: a tuned base, a preference-conditioned
+    /// adapter, a smaller model's guide.
+    pub(super) fn without_missing(&mut self) -> Vec<PathBuf> {
+        let mut missing = Vec::new();
+        let mut gone = |path: &Path| {
+            let gone = !path.exists();
+            if gone {
+                missing.push(path.to_owned());
+            }
+            gone
+        };
+        for guide in &mut self.guides {
+            guide.dpo.take_if(|dpo| gone(dpo));
+        }
+        if let Some(methods) = &mut self.methods {
+            methods.parm.take_if(|parm| gone(&parm.adapter));
+        }
+        if let Some(frontier) = &mut self.frontier {
+            frontier.parm.take_if(|parm| gone(parm));
+        }
+        self.weak.take_if(|weak| gone(&weak.model) || weak.adapter.as_ref().is_some_and(|adapter| gone(adapter)));
+        missing.dedup();
+        missing
+    }
+
     fn check(&self) -> Result<(), String> {
         let range = |what: &str, good: bool| if good { Ok(()) } else { Err(format!("{what} is out of range")) };
         range("`tokens`, 1 to 4096,", (1..=4096).contains(&self.tokens))?;
@@ -349,6 +374,17 @@ mod tests {
         let _ = std::fs::remove_dir_all(&folder);
         assert_eq!(spec.prompts, folder.join("prompts.jsonl"));
         assert_eq!(Some(spec.base), std::env::home_dir().map(|home| home.join("base.gguf")));
+    }
+
+    #[test]
+    fn what_was_not_made_here_is_left_out_and_named() {
+        let folder = std::env::temp_dir();
+        let text = LEAST.to_owned()
+            + "dpo = 'no-dpo'\n[weak]\nmodel = 'no-model'\nguide = 'upbeat'\n[methods]\nguide = 'upbeat'\nparm = { adapter = '.', preference = [1, 0] }";
+        let mut spec = Spec::parse(&text, &folder).expect("it is a specification");
+        assert_eq!(spec.without_missing(), [folder.join("no-dpo"), folder.join("no-model")]);
+        assert!(spec.weak.is_none() && spec.guides[0].dpo.is_none());
+        assert!(spec.methods.is_some_and(|methods| methods.parm.is_some()));
     }
 
     #[test]
