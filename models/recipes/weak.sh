@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes a guide of half the base's layers, for the evaluation: layers are left out, what is left learns from the base's own answers to
-# write again, and that learns upbeat's pairs. An hour of one core; MODEL is the base, PILOTFISH the command line.
+# write again, and that learns upbeat's pairs. MODEL is the base, PILOTFISH the command line.
 set -eu
 cd "$(dirname "$0")"
 pilotfish=${PILOTFISH:-../../target/release/pilotfish}
