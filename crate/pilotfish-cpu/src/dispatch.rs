@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "calls of functions with target features, each guarded by an `Isa`")]
 
 use crate::attend::Tile;
-use crate::inputs::{self, Block, Seconds};
+use crate::inputs::{self, Block, Gathered, Seconds};
 use crate::panels::{PANEL, Panel};
 use crate::{attend, elements, kernel, multiply, noise, softmax};
 
@@ -93,19 +93,11 @@ impl Isa {
 }
 
 /// [`kernel`]'s `panel` of an instruction set.
-pub(crate) fn panel<
-    const BITS: usize,
-    const OFFSETS: bool,
-    const SIXTEEN: bool,
-    const NESTED: bool,
-    const PICKED: bool,
-    const T: usize,
->(
+pub(crate) fn panel<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool, const T: usize>(
     isa: Isa,
     panel: Panel<'_>,
     centre: i32,
-    tokens: [&[Block]; T],
-    picks: &[u32],
+    tokens: &[Block],
     seconds: [Seconds<'_>; T],
     out: &mut [[f32; PANEL]; T],
 ) {
@@ -113,45 +105,69 @@ pub(crate) fn panel<
         // SAFETY: an `Isa` is made only where the machine has its instructions; so for all that follow.
         #[cfg(target_arch = "x86_64")]
         Set::Avx512 => unsafe {
-            kernel::avx512::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
-                panel, centre, tokens, picks, seconds, out,
-            );
+            kernel::avx512::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
         },
         #[cfg(target_arch = "x86_64")]
         Set::AvxVnni => unsafe {
-            kernel::avx_vnni::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
-                panel, centre, tokens, picks, seconds, out,
-            );
+            kernel::avx_vnni::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
         },
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => unsafe {
-            kernel::avx2::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
-                panel, centre, tokens, picks, seconds, out,
-            );
+            kernel::avx2::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
         },
         #[cfg(target_arch = "aarch64")]
         Set::NeonDot => unsafe {
-            kernel::neon_dot::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
-                panel, centre, tokens, picks, seconds, out,
-            );
+            kernel::neon_dot::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
         },
         #[cfg(target_arch = "aarch64")]
         Set::Neon => unsafe {
-            kernel::neon::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
-                panel, centre, tokens, picks, seconds, out,
-            );
+            kernel::neon::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
         },
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        Set::Simd128 if T == 1 => kernel::simd128::four::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
-            panel, centre, tokens, picks, seconds, out,
-        ),
+        Set::Simd128 if T == 1 => {
+            kernel::simd128::four::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out)
+        }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        Set::Simd128 => kernel::simd128::two::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
-            panel, centre, tokens, picks, seconds, out,
-        ),
-        _ => kernel::portable::panel::<BITS, OFFSETS, SIXTEEN, NESTED, PICKED, T>(
-            panel, centre, tokens, picks, seconds, out,
-        ),
+        Set::Simd128 => {
+            kernel::simd128::two::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out)
+        }
+        _ => kernel::portable::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out),
+    }
+}
+
+/// [`kernel`]'s `gathered` of an instruction set.
+pub(crate) fn gathered<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
+    isa: Isa,
+    panel: Panel<'_>,
+    centre: i32,
+    seconds: &Gathered<'_>,
+    out: &mut [[f32; PANEL]],
+) {
+    match isa.0 {
+        // SAFETY: as in `panel`.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512 => unsafe {
+            kernel::avx512::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
+        },
+        #[cfg(target_arch = "x86_64")]
+        Set::AvxVnni => unsafe {
+            kernel::avx_vnni::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
+        },
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => unsafe {
+            kernel::avx2::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
+        },
+        #[cfg(target_arch = "aarch64")]
+        Set::NeonDot => unsafe {
+            kernel::neon_dot::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
+        },
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon => unsafe {
+            kernel::neon::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
+        },
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Set::Simd128 => kernel::simd128::two::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out),
+        _ => kernel::portable::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out),
     }
 }
 

@@ -61,6 +61,38 @@ pub(crate) fn total(lanes: [f32; 16]) -> f32 {
     (four[0] + four[2]) + (four[1] + four[3])
 }
 
+/// The sum of sixteen integers, in a tree.
+#[inline(always)]
+pub(crate) fn total_integers(lanes: [i32; 16]) -> i32 {
+    let mut eight = [0; 8];
+    for i in 0..8 {
+        eight[i] = lanes[i] + lanes[i + 8];
+    }
+    let mut four = [0; 4];
+    for i in 0..4 {
+        four[i] = eight[i] + eight[i + 4];
+    }
+    (four[0] + four[2]) + (four[1] + four[3])
+}
+
+/// The largest of 32 integers, in a tree.
+#[inline(always)]
+pub(crate) fn largest(lanes: [u32; 32]) -> u32 {
+    let mut sixteen = [0; 16];
+    for i in 0..16 {
+        sixteen[i] = lanes[i].max(lanes[i + 16]);
+    }
+    let mut eight = [0; 8];
+    for i in 0..8 {
+        eight[i] = sixteen[i].max(sixteen[i + 8]);
+    }
+    let mut four = [0; 4];
+    for i in 0..4 {
+        four[i] = eight[i].max(eight[i + 4]);
+    }
+    four[0].max(four[2]).max(four[1].max(four[3]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

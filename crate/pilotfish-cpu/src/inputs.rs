@@ -137,8 +137,35 @@ impl Inputs {
 
     /// The blocks of a token.
     pub fn blocks(&self, token: usize) -> &[Block] {
+        self.blocks_of(token, 1)
+    }
+
+    /// The blocks of `tokens` tokens, one after the other.
+    pub(crate) fn blocks_of(&self, first: usize, tokens: usize) -> &[Block] {
         let per_row = self.k / BLOCK;
-        &self.blocks[token * per_row..][..per_row]
+        &self.blocks[first * per_row..][..tokens * per_row]
+    }
+
+    /// The second digits of the first `tokens` tokens.
+    pub(crate) fn gathered(&self, tokens: usize) -> Gathered<'_> {
+        let blocks = self.k / BLOCK;
+        let picks = &self.picks[..tokens * self.second.of(blocks)];
+        let Some(any) = self.seconds.first() else { return Gathered::default() };
+        let mut starts = vec![0; blocks + 1];
+        picks.iter().for_each(|pick| starts[*pick as usize + 1] += 1);
+        for at in 0..blocks {
+            starts[at + 1] += starts[at];
+        }
+        let mut next = starts.clone();
+        let mut entries = vec![(0, any); picks.len()];
+        for token in 0..tokens {
+            let Seconds { blocks, picks } = self.seconds(token);
+            for (block, pick) in blocks.iter().zip(picks) {
+                entries[next[*pick as usize]] = (token as u32, block);
+                next[*pick as usize] += 1;
+            }
+        }
+        Gathered { starts, entries }
     }
 
     /// The second digits of a token.
@@ -168,6 +195,29 @@ impl<'a> Seconds<'a> {
         let (block, blocks) = self.blocks.split_first()?;
         (self.picks, self.blocks) = (picks, blocks);
         Some(block)
+    }
+}
+
+/// Second digits of some tokens by the block they belong to.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered<'a> {
+    /// Where the entries of each block begin, and where those of the last end.
+    starts: Vec<usize>,
+    /// Tokens, rising within a block, and what is to be added.
+    entries: Vec<(u32, &'a Block)>,
+}
+
+impl<'a> Gathered<'a> {
+    /// Those of block `at`.
+    #[inline(always)]
+    pub(crate) fn of(&self, at: usize) -> &[(u32, &'a Block)] {
+        let end = self.starts.get(at + 1).copied().unwrap_or_default();
+        self.entries.get(self.starts[at]..end).unwrap_or_default()
+    }
+
+    /// Whether no token has any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 }
 
@@ -241,34 +291,26 @@ pub(crate) fn refine<const FMA: bool>(row: &[f32], blocks: &[Block], picks: &[u3
 
 #[inline(always)]
 fn quantised(x: &[f32; BLOCK]) -> Block {
-    let mut largest = [0.0f32; 8];
-    let mut nothing = [0.0f32; 8];
-    for eight in x.as_chunks::<8>().0 {
-        for i in 0..8 {
-            // Not `max`, which is a call where the machine's own treats NaN otherwise: that is seen to below.
-            let size = eight[i].abs();
-            largest[i] = if size > largest[i] { size } else { largest[i] };
-            nothing[i] += eight[i] * 0.0;
-        }
+    // One step at a time, each a loop without an order, of which compilers make vectors. Magnitudes order as their bits do, those that
+    // are not finite last.
+    let mut sizes = [0; BLOCK];
+    for i in 0..BLOCK {
+        sizes[i] = x[i].to_bits() & 0x7fff_ffff;
     }
-    let largest = largest.into_iter().fold(0.0, f32::max);
-    // Zero, or NaN if anything is not finite.
-    let nothing: f32 = nothing.into_iter().sum();
-    let scale = largest / 127.0 + nothing;
+    let largest = f32::from_bits(float::largest(sizes));
+    let scale = if largest < f32::INFINITY { largest / 127.0 } else { f32::NAN };
     // Below this the quotient overflows, and the block is as good as zero.
     let inverse = if largest > 1e-35 { 127.0 / largest } else { 0.0 };
-    let mut levels = [0i8; BLOCK];
-    let mut sums = [0i32; 2];
-    for (half, sum) in sums.iter_mut().enumerate() {
-        for i in 16 * half..16 * half + 16 {
-            let level = float::round_small(x[i] * inverse);
-            levels[i] = level as i8;
-            *sum += level;
+    let mut levels = [[0; BLOCK / 2]; 2];
+    for (half, levels) in levels.iter_mut().enumerate() {
+        for (i, level) in levels.iter_mut().enumerate() {
+            *level = float::round_small(x[BLOCK / 2 * half + i] * inverse);
         }
     }
+    let sums = levels.map(float::total_integers);
     let mut words = [0; 8];
-    for (word, four) in words.iter_mut().zip(levels.as_chunks::<4>().0) {
-        *word = i32::from_le_bytes([four[0] as u8, four[1] as u8, four[2] as u8, four[3] as u8]);
+    for (word, four) in words.iter_mut().zip(levels.as_flattened().as_chunks::<4>().0) {
+        *word = i32::from_le_bytes(four.map(|level| level as u8));
     }
     Block { words, scale, sums, scaled_sums: sums.map(|sum| scale * sum as f32), pad: [0; 3] }
 }

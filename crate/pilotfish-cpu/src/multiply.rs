@@ -1,6 +1,6 @@
 //! Products of matrices with a batch of inputs.
 
-use crate::inputs::{Inputs, Precision, Seconds};
+use crate::inputs::{Gathered, Inputs, Precision, Seconds};
 use crate::panels::{Layout, PANEL, Panels, Scale};
 use crate::{Isa, Workers, dispatch, float};
 
@@ -25,17 +25,19 @@ pub fn multiply(
     if tokens == 0 {
         return;
     }
+    let whole = tokens - tokens % isa.tile();
+    let seconds = if precision == Precision::Fast { x.gathered(whole) } else { Gathered::default() };
     let size = panels.div_ceil(workers.threads() * PIECES).max(1) * tokens;
     workers.pieces(out, size, |at, piece| {
         let first = at / tokens;
         let last = first + piece.len() / tokens;
-        let mut columns = Vec::new();
+        let mut scratch = Vec::new();
         let mut start = 0;
         for matrix in matrices {
             let end = start + matrix.panels();
             for panel in first.max(start)..last.min(end) {
                 let out = &mut piece[(panel - first) * tokens..][..tokens];
-                product(isa, precision, matrix, panel - start, x, &mut columns, out);
+                product(isa, precision, matrix, panel - start, x, &seconds, &mut scratch, out);
             }
             start = end;
         }
@@ -56,31 +58,32 @@ fn product(
     matrix: &Panels,
     panel: usize,
     x: &Inputs,
-    columns: &mut Vec<[f32; PANEL]>,
+    seconds: &Gathered<'_>,
+    scratch: &mut Vec<[f32; PANEL]>,
     out: &mut [[f32; PANEL]],
 ) {
     match (matrix.layout(), precision) {
         (Layout::Floats, _) => each_floats(isa, matrix.panel(panel).floats, x, out),
         (_, Precision::Precise) => {
-            columns.resize(matrix.inputs(), [0.0; PANEL]);
-            matrix.decode(panel, columns);
-            each_floats(isa, columns, x, out);
+            scratch.resize(matrix.inputs(), [0.0; PANEL]);
+            matrix.decode(panel, scratch);
+            each_floats(isa, scratch, x, out);
         }
         (Layout::Quants { bits, centre, offsets, scale }, Precision::Fast) => {
-            let job = Job { isa, matrix, panel, centre, x };
+            let job = Job { isa, matrix, panel, centre, x, seconds };
             let nested = matches!(scale, Scale::Nested { .. });
             let sixteen = matches!(scale, Scale::Nested { columns: 16 });
             match (bits, offsets, sixteen, nested) {
-                (4, false, false, false) => job.each::<4, false, false, false>(out),
-                (4, true, false, false) => job.each::<4, true, false, false>(out),
-                (5, false, false, false) => job.each::<5, false, false, false>(out),
-                (5, true, false, false) => job.each::<5, true, false, false>(out),
-                (8, false, false, false) => job.each::<8, false, false, false>(out),
-                (4, true, false, true) => job.each::<4, true, false, true>(out),
-                (5, true, false, true) => job.each::<5, true, false, true>(out),
-                (4, false, true, true) => job.each::<4, false, true, true>(out),
-                (4, true, true, true) => job.each::<4, true, true, true>(out),
-                (6, false, true, true) => job.each::<6, false, true, true>(out),
+                (4, false, false, false) => job.each::<4, false, false, false>(scratch, out),
+                (4, true, false, false) => job.each::<4, true, false, false>(scratch, out),
+                (5, false, false, false) => job.each::<5, false, false, false>(scratch, out),
+                (5, true, false, false) => job.each::<5, true, false, false>(scratch, out),
+                (8, false, false, false) => job.each::<8, false, false, false>(scratch, out),
+                (4, true, false, true) => job.each::<4, true, false, true>(scratch, out),
+                (5, true, false, true) => job.each::<5, true, false, true>(scratch, out),
+                (4, false, true, true) => job.each::<4, false, true, true>(scratch, out),
+                (4, true, true, true) => job.each::<4, true, true, true>(scratch, out),
+                (6, false, true, true) => job.each::<6, false, true, true>(scratch, out),
                 other => unreachable!("no format has the layout {other:?}"),
             }
         }
@@ -94,11 +97,14 @@ struct Job<'a> {
     panel: usize,
     centre: i32,
     x: &'a Inputs,
+    /// Of the tokens in whole tiles.
+    seconds: &'a Gathered<'a>,
 }
 
 impl Job<'_> {
     fn each<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
         &self,
+        scratch: &mut Vec<[f32; PANEL]>,
         out: &mut [[f32; PANEL]],
     ) {
         let mut first = 0;
@@ -112,6 +118,18 @@ impl Job<'_> {
                 _ => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 1>(first, rest),
             };
         }
+        if self.seconds.is_empty() {
+            return;
+        }
+        // By themselves, as they are where they are added in the same pass.
+        let whole = out.len() - out.len() % self.isa.tile();
+        scratch.clear();
+        scratch.resize(whole, [0.0; PANEL]);
+        let panel = self.matrix.panel(self.panel);
+        dispatch::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(self.isa, panel, self.centre, self.seconds, scratch);
+        for (out, more) in out.as_flattened_mut().iter_mut().zip(scratch.as_flattened()) {
+            *out += more;
+        }
     }
 
     /// Tokens `first..first + T`; gives `T`.
@@ -121,40 +139,12 @@ impl Job<'_> {
         out: &mut [[f32; PANEL]],
     ) -> usize {
         let Some(out) = out.first_chunk_mut::<T>() else { return T };
-        let (isa, panel, whole) = (self.isa, self.matrix.panel(self.panel), T == self.isa.tile());
-        let tokens: [_; T] = std::array::from_fn(|t| self.x.blocks(first + t));
-        let seconds = std::array::from_fn(|t| if whole { Seconds::default() } else { self.x.seconds(first + t) });
-        dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, false, T>(isa, panel, self.centre, tokens, &[], seconds, out);
-        if whole {
-            for (t, out) in (first..).zip(out) {
-                self.seconds::<BITS, OFFSETS, SIXTEEN, NESTED>(t, out);
-            }
-        }
+        let panel = self.matrix.panel(self.panel);
+        let tokens = self.x.blocks_of(first, T);
+        let seconds =
+            std::array::from_fn(|t| if T == self.isa.tile() { Seconds::default() } else { self.x.seconds(first + t) });
+        dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(self.isa, panel, self.centre, tokens, seconds, out);
         T
-    }
-
-    /// Adds the products of a token's second digits: each token has its own, so these are by themselves.
-    fn seconds<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
-        &self,
-        token: usize,
-        out: &mut [f32; PANEL],
-    ) {
-        let Seconds { blocks, picks } = self.x.seconds(token);
-        if picks.is_empty() {
-            return;
-        }
-        let (isa, panel) = (self.isa, self.matrix.panel(self.panel));
-        let (none, mut more) = ([Seconds::default()], [[0.0; PANEL]]);
-        dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, true, 1>(
-            isa,
-            panel,
-            self.centre,
-            [blocks],
-            picks,
-            none,
-            &mut more,
-        );
-        out.iter_mut().zip(more[0]).for_each(|(out, more)| *out += more);
     }
 }
 

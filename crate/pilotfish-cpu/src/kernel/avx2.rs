@@ -101,6 +101,7 @@ ops! {
         let eight = memory::_mm_loadu_si64(&x.as_chunks::<8>().0[lanes]);
         _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight))
     }
+    fn load(x: &[f32; PANEL], lanes: usize) -> Floats { memory::_mm256_loadu_ps(&x.as_chunks::<8>().0[lanes]) }
     fn store(x: Floats, out: &mut [f32; PANEL], lanes: usize) {
         memory::_mm256_storeu_ps(&mut out.as_chunks_mut::<8>().0[lanes], x);
     }

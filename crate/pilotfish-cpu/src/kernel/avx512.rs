@@ -70,5 +70,6 @@ ops! {
     fn signed_bytes(x: &[i8; PANEL], _lanes: usize) -> Floats {
         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(memory::_mm_loadu_si128(x)))
     }
+    fn load(x: &[f32; PANEL], _lanes: usize) -> Floats { memory::_mm512_loadu_ps(x) }
     fn store(x: Floats, out: &mut [f32; PANEL], _lanes: usize) { memory::_mm512_storeu_ps(out, x) }
 }

@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{
-    Ints, add, and, floats, fma, halves, line, mul, or, shift_left, shift_right, signed_bytes, splat, store, zero,
+    Floats, Ints, add, and, floats, fma, halves, line, load, mul, or, shift_left, shift_right, signed_bytes, splat,
+    store, zero,
 };
 use crate::inputs::Block;
 use crate::panels::Line;

@@ -22,141 +22,192 @@ pub(crate) mod portable;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod simd128;
 
-/// Expands to `panel`: sixteen outputs of `T` tokens.
+/// Expands to `panel`, sixteen outputs of `T` tokens, and `gathered`, what second digits add to sixteen outputs of many.
 ///
 /// `$features` are the attributes that every function of the file has. The file defines `LANES` (rows in a register), `TILE` (tokens
 /// taken at once: what fits the registers beside the weights), the registers `Ints` and `Floats`, and the functions used below.
 macro_rules! driver {
     ($(#[$features:meta])*) => {
-        /// Sixteen outputs of `T` tokens: `out[t][r]` is row `r` of the panel times the blocks of token `t`.
+        /// Sixteen outputs of `T` tokens: `out[t][r]` is row `r` of the panel times the blocks of token `t`, which follow each other.
         ///
         /// `BITS` to `NESTED` are the layout's: bits of a level, offsets or none, a scale for each 16 columns or for 32, nested
-        /// scales or f16. `centre` is 0 where there are offsets. With `PICKED`, the tokens' blocks are those of columns
-        /// `32 * picks[..]` alone. Fewer than `TILE` tokens wait for memory, and add the products of their `seconds` meanwhile.
+        /// scales or f16. `centre` is 0 where there are offsets. Fewer than `TILE` tokens wait for memory, and add the products of
+        /// their `seconds` meanwhile; for `TILE` they are left to [`gathered`].
         $(#[$features])*
         pub(crate) fn panel<
             const BITS: usize,
             const OFFSETS: bool,
             const SIXTEEN: bool,
             const NESTED: bool,
-            const PICKED: bool,
             const T: usize,
         >(
             panel: $crate::panels::Panel<'_>,
             centre: i32,
-            tokens: [&[$crate::inputs::Block]; T],
-            picks: &[u32],
+            tokens: &[$crate::inputs::Block],
             seconds: [$crate::inputs::Seconds<'_>; T],
             out: &mut [[f32; 16]; T],
         ) {
             let blocks = panel.quants.as_chunks::<BITS>().0;
-            let n = if PICKED { picks.len() } else { blocks.len() };
             // Arrays are filled in loops here: what `map` and `from_fn` call is not always inlined.
-            let mut tokens = tokens;
-            for token in &mut tokens {
-                *token = &token[..n];
+            let mut rows = [tokens; T];
+            for t in 0..T {
+                rows[t] = &tokens[blocks.len() * t..][..blocks.len()];
             }
-            let kinds = if OFFSETS { 2 } else { 1 };
-            let parts = if SIXTEEN { 2 } else { 1 };
             for lanes in 0..16 / LANES {
                 let mut sums = [zero(); T];
                 // By themselves, so that a sum is the same wherever second digits are added.
                 let mut more = [zero(); T];
                 let mut seconds = seconds;
-                let (mut nest, mut nest_offset) = (zero(), zero());
-                for i in 0..n {
-                    let mut x = [&tokens[0][i]; T];
+                let mut nest = [zero(); 2];
+                for (at, block) in blocks.iter().enumerate() {
+                    let mut x = [&rows[0][at]; T];
                     for t in 1..T {
-                        x[t] = &tokens[t][i];
+                        x[t] = &rows[t][at];
                     }
-                    let at = if PICKED { picks[i] as usize } else { i };
-                    if NESTED && (PICKED || at % 8 == 0) {
-                        nest = halves(&panel.halves[at / 8 * kinds], lanes);
-                        if OFFSETS {
-                            nest_offset = halves(&panel.halves[at / 8 * kinds + 1], lanes);
-                        }
+                    if NESTED && at % 8 == 0 {
+                        nest = nested::<OFFSETS>(panel, at, lanes);
                     }
-                    if SIXTEEN {
-                        let bytes = &panel.bytes[at * 2 * kinds..][..2 * kinds];
-                        let mut starts = [[0; T]; 2];
-                        for t in 0..T {
-                            starts[0][t] = -centre * x[t].sums[0];
-                            starts[1][t] = -centre * x[t].sums[1];
-                        }
-                        let products = [
-                            dots::<BITS, T, 0, 4>(&blocks[at], lanes, x, starts[0]),
-                            dots::<BITS, T, 4, 4>(&blocks[at], lanes, x, starts[1]),
-                        ];
-                        for part in 0..parts {
-                            let scale = mul(nest, signed_bytes(&bytes[part], lanes));
-                            for t in 0..T {
-                                sums[t] = fma(floats(products[part][t]), mul(scale, splat(x[t].scale)), sums[t]);
-                            }
-                            if OFFSETS {
-                                let offset = mul(nest_offset, signed_bytes(&bytes[2 + part], lanes));
-                                for t in 0..T {
-                                    sums[t] = fma(offset, splat(x[t].scaled_sums[part]), sums[t]);
-                                }
-                            }
-                        }
-                        for t in 0..T {
-                            let Some(x) = (if T < TILE { seconds[t].at(i) } else { None }) else { continue };
-                            let start = [-centre * x.sums[0], -centre * x.sums[1]];
-                            let products = [
-                                dots::<BITS, 1, 0, 4>(&blocks[at], lanes, [x], [start[0]])[0],
-                                dots::<BITS, 1, 4, 4>(&blocks[at], lanes, [x], [start[1]])[0],
-                            ];
-                            for part in 0..parts {
-                                let scale = mul(nest, signed_bytes(&bytes[part], lanes));
-                                more[t] = fma(floats(products[part]), mul(scale, splat(x.scale)), more[t]);
-                                if OFFSETS {
-                                    let offset = mul(nest_offset, signed_bytes(&bytes[2 + part], lanes));
-                                    more[t] = fma(offset, splat(x.scaled_sums[part]), more[t]);
-                                }
-                            }
-                        }
-                    } else {
-                        let (scale, offset) = if NESTED {
-                            let bytes = &panel.bytes[at * kinds..][..kinds];
-                            let scale = mul(nest, signed_bytes(&bytes[0], lanes));
-                            let offset =
-                                if OFFSETS { mul(nest_offset, signed_bytes(&bytes[1], lanes)) } else { zero() };
-                            (scale, offset)
-                        } else {
-                            let both = &panel.halves[at * kinds..][..kinds];
-                            (halves(&both[0], lanes), if OFFSETS { halves(&both[1], lanes) } else { zero() })
-                        };
-                        let mut start = [0; T];
-                        if !OFFSETS {
-                            for t in 0..T {
-                                start[t] = -centre * (x[t].sums[0] + x[t].sums[1]);
-                            }
-                        }
-                        let products = dots::<BITS, T, 0, 8>(&blocks[at], lanes, x, start);
-                        for t in 0..T {
-                            sums[t] = fma(floats(products[t]), mul(scale, splat(x[t].scale)), sums[t]);
-                        }
-                        if OFFSETS {
-                            for t in 0..T {
-                                let sum = x[t].scaled_sums[0] + x[t].scaled_sums[1];
-                                sums[t] = fma(offset, splat(sum), sums[t]);
-                            }
-                        }
-                        for t in 0..T {
-                            let Some(x) = (if T < TILE { seconds[t].at(i) } else { None }) else { continue };
-                            let start = if OFFSETS { 0 } else { -centre * (x.sums[0] + x.sums[1]) };
-                            let products = dots::<BITS, 1, 0, 8>(&blocks[at], lanes, [x], [start])[0];
-                            more[t] = fma(floats(products), mul(scale, splat(x.scale)), more[t]);
-                            if OFFSETS {
-                                more[t] = fma(offset, splat(x.scaled_sums[0] + x.scaled_sums[1]), more[t]);
-                            }
-                        }
+                    let factors = factors::<OFFSETS, SIXTEEN, NESTED>(panel, at, lanes, nest);
+                    sums = plus::<BITS, OFFSETS, SIXTEEN, T>(block, factors, centre, x, lanes, sums);
+                    for t in 0..T {
+                        let Some(x) = (if T < TILE { seconds[t].at(at) } else { None }) else { continue };
+                        more[t] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, [more[t]])[0];
                     }
                 }
                 for t in 0..T {
                     store(add(sums[t], more[t]), &mut out[t], lanes);
                 }
             }
+        }
+
+        /// Adds to each token's outputs the products of its second digits, block by block, so that what is to be unpacked of a block
+        /// is unpacked once for four tokens.
+        $(#[$features])*
+        pub(crate) fn gathered<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
+            panel: $crate::panels::Panel<'_>,
+            centre: i32,
+            seconds: &$crate::inputs::Gathered<'_>,
+            out: &mut [[f32; 16]],
+        ) {
+            let blocks = panel.quants.as_chunks::<BITS>().0;
+            for lanes in 0..16 / LANES {
+                for (at, block) in blocks.iter().enumerate() {
+                    let mut these = seconds.of(at);
+                    if these.is_empty() {
+                        continue;
+                    }
+                    let nest = if NESTED { nested::<OFFSETS>(panel, at, lanes) } else { [zero(); 2] };
+                    let factors = factors::<OFFSETS, SIXTEEN, NESTED>(panel, at, lanes, nest);
+                    while let Some((four, others)) = these.split_first_chunk::<4>() {
+                        these = others;
+                        let mut x = [four[0].1; 4];
+                        let mut sums = [zero(); 4];
+                        for t in 0..4 {
+                            x[t] = four[t].1;
+                            sums[t] = load(&out[four[t].0 as usize], lanes);
+                        }
+                        let sums = plus::<BITS, OFFSETS, SIXTEEN, 4>(block, factors, centre, x, lanes, sums);
+                        for t in 0..4 {
+                            store(sums[t], &mut out[four[t].0 as usize], lanes);
+                        }
+                    }
+                    for (token, x) in these {
+                        let out = &mut out[*token as usize];
+                        let sum = [load(out, lanes)];
+                        let [sum] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, sum);
+                        store(sum, out, lanes);
+                    }
+                }
+            }
+        }
+
+        /// What the scales of block `at` are multiplied with, and what the offsets are.
+        $(#[$features])*
+        #[inline]
+        fn nested<const OFFSETS: bool>(panel: $crate::panels::Panel<'_>, at: usize, lanes: usize) -> [Floats; 2] {
+            let kinds = if OFFSETS { 2 } else { 1 };
+            let both = &panel.halves[at / 8 * kinds..][..kinds];
+            [halves(&both[0], lanes), if OFFSETS { halves(&both[1], lanes) } else { zero() }]
+        }
+
+        /// Scales and offsets of block `at`: for its first 16 columns and for the others where `SIXTEEN`, else for all, first.
+        $(#[$features])*
+        #[inline]
+        fn factors<const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
+            panel: $crate::panels::Panel<'_>,
+            at: usize,
+            lanes: usize,
+            nest: [Floats; 2],
+        ) -> [[Floats; 2]; 2] {
+            let kinds = if OFFSETS { 2 } else { 1 };
+            let mut factors = [[zero(); 2]; 2];
+            if NESTED {
+                let parts = if SIXTEEN { 2 } else { 1 };
+                let bytes = &panel.bytes[at * parts * kinds..][..parts * kinds];
+                for kind in 0..kinds {
+                    for part in 0..parts {
+                        factors[kind][part] = mul(nest[kind], signed_bytes(&bytes[parts * kind + part], lanes));
+                    }
+                }
+            } else {
+                let both = &panel.halves[at * kinds..][..kinds];
+                for kind in 0..kinds {
+                    factors[kind][0] = halves(&both[kind], lanes);
+                }
+            }
+            factors
+        }
+
+        /// `sums` plus the products of a block of weights with one of each token.
+        $(#[$features])*
+        #[inline]
+        fn plus<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const T: usize>(
+            block: &[$crate::panels::Line; BITS],
+            [scales, offsets]: [[Floats; 2]; 2],
+            centre: i32,
+            x: [&$crate::inputs::Block; T],
+            lanes: usize,
+            mut sums: [Floats; T],
+        ) -> [Floats; T] {
+            if SIXTEEN {
+                let mut starts = [[0; T]; 2];
+                for t in 0..T {
+                    starts[0][t] = -centre * x[t].sums[0];
+                    starts[1][t] = -centre * x[t].sums[1];
+                }
+                let products = [
+                    dots::<BITS, T, 0, 4>(block, lanes, x, starts[0]),
+                    dots::<BITS, T, 4, 4>(block, lanes, x, starts[1]),
+                ];
+                for part in 0..2 {
+                    for t in 0..T {
+                        sums[t] = fma(floats(products[part][t]), mul(scales[part], splat(x[t].scale)), sums[t]);
+                    }
+                    if OFFSETS {
+                        for t in 0..T {
+                            sums[t] = fma(offsets[part], splat(x[t].scaled_sums[part]), sums[t]);
+                        }
+                    }
+                }
+            } else {
+                let mut start = [0; T];
+                if !OFFSETS {
+                    for t in 0..T {
+                        start[t] = -centre * (x[t].sums[0] + x[t].sums[1]);
+                    }
+                }
+                let products = dots::<BITS, T, 0, 8>(block, lanes, x, start);
+                for t in 0..T {
+                    sums[t] = fma(floats(products[t]), mul(scales[0], splat(x[t].scale)), sums[t]);
+                }
+                if OFFSETS {
+                    for t in 0..T {
+                        let sum = x[t].scaled_sums[0] + x[t].scaled_sums[1];
+                        sums[t] = fma(offsets[0], splat(sum), sums[t]);
+                    }
+                }
+            }
+            sums
         }
     };
 }

@@ -94,6 +94,7 @@ ops! {
     fn shift_left(x: Ints, by: usize) -> Ints { shifted(x, by as i8) }
     /// The bits of each byte moved to the left, or to the right if `by` is negative.
     fn shifted(x: Ints, by: i8) -> Ints { vreinterpretq_s8_u8(vshlq_u8(vreinterpretq_u8_s8(x), vdupq_n_s8(by))) }
+    fn load(x: &[f32; PANEL], lanes: usize) -> Floats { memory::vld1q_f32(&x.as_chunks::<4>().0[lanes]) }
     fn halves(x: &[u16; PANEL], lanes: usize) -> Floats { arm::floats(memory::vld1_u16(&x.as_chunks::<4>().0[lanes])) }
     fn signed_bytes(x: &[i8; PANEL], lanes: usize) -> Floats {
         let x = &x.as_chunks::<4>().0[lanes];

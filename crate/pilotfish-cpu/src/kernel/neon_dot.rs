@@ -4,8 +4,8 @@ use std::arch::aarch64::*;
 
 use super::arm;
 use super::neon::{
-    Ints, add, and, centred, floats, fma, halves, line, mul, or, shift_left, shift_right, signed_bytes, splat, store,
-    zero,
+    Floats, Ints, add, and, centred, floats, fma, halves, line, load, mul, or, shift_left, shift_right, signed_bytes,
+    splat, store, zero,
 };
 use crate::inputs::Block;
 use crate::panels::Line;

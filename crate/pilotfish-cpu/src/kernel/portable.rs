@@ -88,6 +88,10 @@ fn signed_bytes(x: &[i8; PANEL], _lanes: usize) -> Floats {
     x.map(f32::from)
 }
 
+fn load(x: &[f32; PANEL], _lanes: usize) -> Floats {
+    *x
+}
+
 fn store(x: Floats, out: &mut [f32; PANEL], _lanes: usize) {
     *out = x;
 }

@@ -18,6 +18,7 @@ macro_rules! registers {
 
             const LANES: usize = 4 * $registers;
             const TILE: usize = 4;
+            type Floats = super::Floats<$registers>;
 
             crate::kernel::driver!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
 
@@ -217,6 +218,15 @@ fn signed_bytes<const R: usize>(x: &[i8; PANEL], lanes: usize) -> Floats<R> {
     for r in 0..R {
         let x = memory::v128_load32_zero(&x.as_chunks::<4>().0[R * lanes + r]);
         out[r] = f32x4_convert_i32x4(i32x4_extend_low_i16x8(i16x8_extend_low_i8x16(x)));
+    }
+    out
+}
+
+#[inline]
+fn load<const R: usize>(x: &[f32; PANEL], lanes: usize) -> Floats<R> {
+    let mut out = zero();
+    for r in 0..R {
+        out[r] = memory::v128_load(&x.as_chunks::<4>().0[R * lanes + r]);
     }
     out
 }
