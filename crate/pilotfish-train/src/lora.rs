@@ -23,6 +23,9 @@ pub struct LoraOptions {
     pub alpha: f32,
     /// Share of A's inputs that are dropped while training, 0 to below 1.
     pub dropout: f32,
+    /// What a learned change is multiplied with to be judged and written, above 0. A change that has learned its pairs well often goes
+    /// further than a guide should; turned down, it says the same more fluently.
+    pub strength: f32,
     /// Matrices by PEFT's names.
     pub targets: Vec<Target>,
 }
@@ -34,6 +37,7 @@ impl Default for LoraOptions {
             rank: 8,
             alpha: 16.0,
             dropout: 0.0,
+            strength: 1.0,
             targets: vec![Target(Module::Q), Target(Module::K), Target(Module::V)],
         }
     }
@@ -78,6 +82,9 @@ impl LoraOptions {
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return refuse(format!("alpha is {}, expected a number above 0", self.alpha));
+        }
+        if !(self.strength.is_finite() && self.strength > 0.0) {
+            return refuse(format!("strength is {}, expected a number above 0", self.strength));
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse(format!("dropout is {}, expected 0 to below 1", self.dropout));
@@ -143,6 +150,12 @@ impl Lora {
         }
         let divisor = if parm.is_some() { turned } else { rank };
         Ok(Self { rank, scale: options.alpha / divisor as f32, dropout: options.dropout, dimensions, changes })
+    }
+
+    /// The same changes, multiplied.
+    #[must_use]
+    pub fn times(&self, strength: f32) -> Self {
+        Self { scale: self.scale * strength, ..self.clone() }
     }
 
     /// The rank of the part that turns with the preference, if there is one.

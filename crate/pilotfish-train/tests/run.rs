@@ -118,7 +118,7 @@ fn fine_tuning_makes_chosen_answers_likely() {
 fn an_interrupted_run_goes_on_as_if_it_had_not_been() {
     let (base, pairs) = (base(), pairs(20));
     let options = RunOptions {
-        lora: LoraOptions { dropout: 0.2, ..LoraOptions::default() },
+        lora: LoraOptions { dropout: 0.2, strength: 0.5, ..LoraOptions::default() },
         eval_every: 4,
         patience: 50,
         ..options(12)
@@ -258,10 +258,11 @@ fn evaluations_that_get_no_better_end_a_run_with_the_best() {
 fn what_is_written_gives_the_trainers_own_log_probabilities() {
     let (base, pairs) = (base(), pairs(6));
     let targets = ["q", "k", "v", "o", "gate", "up", "down"].map(|name| name.parse().expect("it is one"));
-    let lora = LoraOptions { rank: 3, targets: targets.to_vec(), ..LoraOptions::default() };
+    let lora = LoraOptions { rank: 3, strength: 0.5, targets: targets.to_vec(), ..LoraOptions::default() };
     let options = RunOptions { lora, ..options(20) };
     let folder = folder("written");
     let outcome = train(&base, &pairs, &pairs, &options, (&folder, false), 2, &quietly).expect("it runs");
+    assert_eq!(outcome.lora.scale, 0.5 * 16.0 / 3.0, "what is judged and written is turned down");
     let about = About { base_name: "tiny".into(), ..About::default() };
     let reports = [(String::new(), PairReport::default())];
     let results =
@@ -369,6 +370,7 @@ fn options_that_mean_nothing_are_refused() {
     refused(&|options| options.lora.rank = 0, "rank is 0");
     refused(&|options| options.lora.rank = 513, "rank is 513");
     refused(&|options| options.lora.alpha = f32::NAN, "alpha is NaN");
+    refused(&|options| options.lora.strength = 0.0, "strength is 0");
     refused(&|options| options.lora.dropout = 1.0, "dropout is 1");
     refused(&|options| options.lora.targets.clear(), "no matrix");
     refused(&|options| options.batch = 0, "0 pairs a step");

@@ -50,8 +50,13 @@ pub(super) fn card(results: &Results<'_>) -> String {
         turned => format!("{} and, turning with the preference, {turned}", lora.rank - turned),
     };
     line(format!(
-        "LoRA of rank {rank} (alpha {}) on {}: {} numbers, as PEFT (`adapter_config.json`, `adapter_model.safetensors`) and as GGUF (`{name}.gguf`).\n",
+        "LoRA of rank {rank} (alpha {}{}) on {}: {} numbers, as PEFT (`adapter_config.json`, `adapter_model.safetensors`) and as GGUF (`{name}.gguf`).\n",
         options.lora.alpha,
+        if options.lora.strength == 1.0 {
+            String::new()
+        } else {
+            format!(" times {} once it was learned", options.lora.strength)
+        },
         targets.join(", "),
         lora.parameters(),
     ));

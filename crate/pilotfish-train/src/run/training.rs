@@ -78,7 +78,7 @@ pub enum Stopped {
 pub struct Outcome {
     /// Why it ended.
     pub stopped: Stopped,
-    /// The trained changes.
+    /// The trained changes, multiplied with their strength.
     pub lora: Lora,
     /// The step that they are from.
     pub step: usize,
@@ -252,7 +252,7 @@ fn outcome(stopped: Stopped, at: &Checkpoint, metrics: Option<&MetricsFile>) -> 
     let found = dimensions_after(0).into_iter().zip(dimensions_after(step));
     Outcome {
         stopped,
-        lora: at.lora.clone(),
+        lora: at.lora.times(at.state.options.lora.strength),
         step,
         before: evaluations.first().filter(|(step, _)| *step == 0).map(|(_, evaluation)| *evaluation),
         after: best.map(|(evaluation, _)| evaluation).or(last),
@@ -386,7 +386,7 @@ impl Run<'_> {
             // Nothing is changed yet.
             self.held_references.to_vec()
         } else {
-            match self.scores(&at.lora)? {
+            match self.scores(&at.lora.times(self.options.lora.strength))? {
                 Some(scores) => scores,
                 None => return Ok(false),
             }

@@ -138,6 +138,9 @@ pub(crate) struct TrainArgs {
     /// The change is alpha / rank * B A.
     #[arg(long, value_name = "ALPHA", default_value_t = 16.0)]
     alpha: f32,
+    /// What the learned change is multiplied with to be judged and written: below 1, a guide that goes less far and writes more fluently.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    strength: f32,
     /// Share of inputs dropped while training.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     dropout: f32,
@@ -260,6 +263,7 @@ impl TrainArgs {
             lora: LoraOptions {
                 rank: self.rank,
                 alpha: self.alpha,
+                strength: self.strength,
                 dropout: self.dropout,
                 targets: self.targets.clone(),
             },
