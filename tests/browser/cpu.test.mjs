@@ -13,9 +13,7 @@ const golden = JSON.parse(readFileSync(join(root, 'tests/golden/smollm2-135m-q4_
 /** Where the best two logits are closer than this, either may win. */
 const nearTie = 0.02;
 
-// With a whole model, which takes Firefox minutes, in Chromium alone; package.test.mjs and sessions.test.mjs run on the CPU in both.
 inEachBrowser('the CPU backend', (name) => {
-  if (name !== 'chromium') return;
   /** @type {Awaited<ReturnType<typeof serveTests>>} */
   let server;
   /** @type {import('./browsers.mjs').Browser} */
