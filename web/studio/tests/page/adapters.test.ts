@@ -48,7 +48,7 @@ describe('the guides that come with the page', () => {
     const page = await stage.page('pace=40');
     expect(await weightOf(page, 'upbeat').inputValue()).toBe('1');
     expect(await weightOf(page, 'plain').inputValue()).toBe('0');
-    expect(await weightOf(page, 'personal').inputValue()).toBe('0');
+    expect(await weightOf(page, 'harmless').inputValue()).toBe('0');
     await page.getByText('Comes with SmolLM2 135M Instruct.').first().waitFor();
     await loadModel(page);
     expect(await page.getByText('Adapter of rank 8, 645 k parameters').count()).toBe(3);
@@ -56,11 +56,20 @@ describe('the guides that come with the page', () => {
     await token(page, 4).waitFor();
     await weightOf(page, 'upbeat').fill('-1');
     await answered(page);
-    expect(await columns(page)).toEqual(['token', 'base', 'upbeat', 'plain', 'personal', 'mix']);
+    expect(await columns(page)).toEqual(['token', 'base', 'upbeat', 'plain', 'harmless', 'mix']);
     await page.getByText('upbeat +1.00').waitFor();
     await page.locator('[role=option]').last().click();
     await page.getByText('upbeat −1.00').waitFor();
     await page.getByText('upbeat 38 prompt tokens, 1 adapter').waitFor();
+  });
+
+  test('but one, which waits to be added', async () => {
+    const page = await stage.page('');
+    await loadModel(page);
+    expect(await weightOf(page, 'personal').count()).toBe(0);
+    await page.getByRole('list', { name: 'Guides that come with the page' }).getByText('personal').click();
+    await page.getByText('Adapter of rank 8').nth(3).waitFor();
+    expect(await weightOf(page, 'personal').inputValue()).toBe('0');
   });
 
   test('leave the sentences that were kept as they are, and are kept themselves', async () => {
@@ -71,7 +80,7 @@ describe('the guides that come with the page', () => {
     await page.reload();
     expect(await page.getByRole('slider').evaluateAll((all) => all.map((slider) => slider.ariaLabel))).toEqual([
       'Weight of plain',
-      'Weight of personal',
+      'Weight of harmless',
       'Weight of pirate',
     ]);
     expect(await weightOf(page, 'plain').inputValue()).toBe('0.5');

@@ -34,7 +34,7 @@ describe('an answer', () => {
       'base',
       'upbeat',
       'plain',
-      'personal',
+      'harmless',
       'mix',
     ]);
     expect(await candidates.locator('tr.chosen').count()).toBe(1);

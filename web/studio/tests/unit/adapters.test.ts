@@ -65,10 +65,11 @@ test('a file that was refused as a model may be an adapter', () => {
 });
 
 test('the shipped guides are the files that their manifest names', () => {
-  expect(SHIPPED_GUIDES.map(({ name, weight }) => [name, weight])).toEqual([
-    ['upbeat', 1],
-    ['plain', 0],
-    ['personal', 0],
+  expect(SHIPPED_GUIDES.map(({ name, weight, atFirst }) => [name, weight, atFirst])).toEqual([
+    ['upbeat', 1, true],
+    ['plain', 0, true],
+    ['harmless', 0, true],
+    ['personal', 0, false],
   ]);
   for (const guide of SHIPPED_GUIDES) {
     const bytes = readFileSync(new URL(`../../../..${guide.address}`, import.meta.url));

@@ -139,10 +139,12 @@ impl Report {
 
     fn sweep(&self, spec: &Spec, table: &Table, guide: &GuideSpec, plot: &str) -> String {
         let name = &guide.name;
-        let mut page = format!(
-            "## {name}\n\nIt learnt from {:?}.\n\n![{name}: its rule against weight and perplexity]({plot})\n\n",
-            guide.rule
+        let learnt = guide.learnt_from.as_ref().map_or_else(
+            || format!("It learnt from {:?}.", guide.rule),
+            |from| format!("It learnt from {from}, for which {:?} stands in here.", guide.rule),
         );
+        let mut page =
+            format!("## {name}\n\n{learnt}\n\n![{name}: its rule against weight and perplexity]({plot})\n\n");
         let of_guide = format!("{name}/");
         page += &self.rows(table, Some(guide), |row| {
             row.setting.part == Part::Sweep && (row.setting.name.starts_with(&of_guide) || !named_by(spec, row))
@@ -384,8 +386,8 @@ const HOW: &str = "\
   what they draw from; gains are prompt by prompt.
 - `sum` is log π_base + Σ α · log π_guide, `normalized` the same divided by 1 + Σ α; temperature 1. The sum rule sharpens too: two rows that \
   agree count twice. `sharp/α` is therefore the base alone at the temperature 1/(1+α), and what a guide of the sum rule gains over that is its own.
-- The rule is what the guide's pairs were chosen by, so that it tells whether training worked; the judges are others. A measure with a minus \
-  has its sign changed, so that more is better everywhere.
+- The rule is what the guide's pairs were chosen by, where nothing else is said, so that it tells whether training worked; the judges are others. A \
+  measure with a minus has its sign changed, so that more is better everywhere.
 - distinct-2: different pairs of neighbouring words by all, over all texts of the row (so that more texts have fewer), and in a text, \
   the mean. perplexity: of all texts' tokens under the base with the same prompt. \
   KL / token: in nats, of the distribution that tokens are drawn from, from the base's; of the whole distributions at temperature 1, \

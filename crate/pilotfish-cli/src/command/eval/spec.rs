@@ -59,6 +59,8 @@ pub(super) struct GuideSpec {
     pub(super) adapter: PathBuf,
     /// What it learnt: a measure of which it should make more.
     pub(super) rule: String,
+    /// From what, where no program has what it learnt, and the rule stands in for it.
+    pub(super) learnt_from: Option<String>,
     /// Measures that it did not learn from.
     #[serde(default)]
     pub(super) judges: Vec<String>,

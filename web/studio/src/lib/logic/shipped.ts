@@ -13,6 +13,8 @@ export interface ShippedGuide {
   readonly base: { readonly name: string; readonly address: string };
   /** Where its fader stands at first. */
   readonly weight: number;
+  /** Whether a first visit finds it on the desk; every guide there costs each token, so the others wait to be added. */
+  readonly atFirst: boolean;
 }
 
 export const SHIPPED_GUIDES: readonly ShippedGuide[] = manifest.guides.map((guide) => ({
@@ -23,4 +25,5 @@ export const SHIPPED_GUIDES: readonly ShippedGuide[] = manifest.guides.map((guid
   bytes: guide.bytes,
   base: { name: guide.base.name, address: `/models/${guide.base.model}.gguf` },
   weight: guide.weight,
+  atFirst: guide.at_first,
 }));

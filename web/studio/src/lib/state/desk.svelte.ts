@@ -250,7 +250,7 @@ interface ShippedAt {
 }
 
 /** As a first visit finds them. */
-const SHIPPED_AT_FIRST: readonly ShippedAt[] = SHIPPED_GUIDES.map((shipped) => ({
+const SHIPPED_AT_FIRST: readonly ShippedAt[] = SHIPPED_GUIDES.filter(({ atFirst }) => atFirst).map((shipped) => ({
   shipped,
   weight: shipped.weight,
   relative: false,
