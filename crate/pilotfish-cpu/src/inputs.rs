@@ -152,7 +152,9 @@ impl Inputs {
         let picks = &self.picks[..tokens * self.second.of(blocks)];
         let Some(any) = self.seconds.first() else { return Gathered::default() };
         let mut starts = vec![0; blocks + 1];
-        picks.iter().for_each(|pick| starts[*pick as usize + 1] += 1);
+        for pick in picks {
+            starts[*pick as usize + 1] += 1;
+        }
         for at in 0..blocks {
             starts[at + 1] += starts[at];
         }

@@ -27,6 +27,7 @@ pub fn multiply(
     }
     let whole = tokens - tokens % isa.tile();
     let seconds = if precision == Precision::Fast { x.gathered(whole) } else { Gathered::default() };
+    let batch = Batch { isa, precision, x, seconds };
     let size = panels.div_ceil(workers.threads() * PIECES).max(1) * tokens;
     workers.pieces(out, size, |at, piece| {
         let first = at / tokens;
@@ -37,7 +38,7 @@ pub fn multiply(
             let end = start + matrix.panels();
             for panel in first.max(start)..last.min(end) {
                 let out = &mut piece[(panel - first) * tokens..][..tokens];
-                product(isa, precision, matrix, panel - start, x, &seconds, &mut scratch, out);
+                product(&batch, matrix, panel - start, &mut scratch, out);
             }
             start = end;
         }
@@ -51,17 +52,24 @@ pub fn panel_row(out: &[[f32; PANEL]], tokens: usize, first: usize, token: usize
     }
 }
 
-/// One panel times all tokens.
-fn product(
+/// What every panel is multiplied with.
+struct Batch<'a> {
     isa: Isa,
     precision: Precision,
+    x: &'a Inputs,
+    /// Of the tokens in whole tiles.
+    seconds: Gathered<'a>,
+}
+
+/// One panel times all tokens.
+fn product(
+    batch: &Batch<'_>,
     matrix: &Panels,
     panel: usize,
-    x: &Inputs,
-    seconds: &Gathered<'_>,
     scratch: &mut Vec<[f32; PANEL]>,
     out: &mut [[f32; PANEL]],
 ) {
+    let Batch { isa, precision, x, .. } = *batch;
     match (matrix.layout(), precision) {
         (Layout::Floats, _) => each_floats(isa, matrix.panel(panel).floats, x, out),
         (_, Precision::Precise) => {
@@ -70,7 +78,7 @@ fn product(
             each_floats(isa, scratch, x, out);
         }
         (Layout::Quants { bits, centre, offsets, scale }, Precision::Fast) => {
-            let job = Job { isa, matrix, panel, centre, x, seconds };
+            let job = Job { batch, matrix, panel, centre };
             let nested = matches!(scale, Scale::Nested { .. });
             let sixteen = matches!(scale, Scale::Nested { columns: 16 });
             match (bits, offsets, sixteen, nested) {
@@ -92,13 +100,10 @@ fn product(
 
 /// A panel of quants and the tokens that it is multiplied with.
 struct Job<'a> {
-    isa: Isa,
+    batch: &'a Batch<'a>,
     matrix: &'a Panels,
     panel: usize,
     centre: i32,
-    x: &'a Inputs,
-    /// Of the tokens in whole tiles.
-    seconds: &'a Gathered<'a>,
 }
 
 impl Job<'_> {
@@ -110,7 +115,7 @@ impl Job<'_> {
         let mut first = 0;
         while first < out.len() {
             let rest = &mut out[first..];
-            first += match rest.len().min(self.isa.tile()) {
+            first += match rest.len().min(self.batch.isa.tile()) {
                 8.. => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 8>(first, rest),
                 4.. => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 4>(first, rest),
                 3 => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 3>(first, rest),
@@ -118,15 +123,21 @@ impl Job<'_> {
                 _ => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 1>(first, rest),
             };
         }
-        if self.seconds.is_empty() {
+        if self.batch.seconds.is_empty() {
             return;
         }
         // By themselves, as they are where they are added in the same pass.
-        let whole = out.len() - out.len() % self.isa.tile();
+        let whole = out.len() - out.len() % self.batch.isa.tile();
         scratch.clear();
         scratch.resize(whole, [0.0; PANEL]);
         let panel = self.matrix.panel(self.panel);
-        dispatch::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(self.isa, panel, self.centre, self.seconds, scratch);
+        dispatch::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(
+            self.batch.isa,
+            panel,
+            self.centre,
+            &self.batch.seconds,
+            scratch,
+        );
         for (out, more) in out.as_flattened_mut().iter_mut().zip(scratch.as_flattened()) {
             *out += more;
         }
@@ -140,10 +151,11 @@ impl Job<'_> {
     ) -> usize {
         let Some(out) = out.first_chunk_mut::<T>() else { return T };
         let panel = self.matrix.panel(self.panel);
-        let tokens = self.x.blocks_of(first, T);
-        let seconds =
-            std::array::from_fn(|t| if T == self.isa.tile() { Seconds::default() } else { self.x.seconds(first + t) });
-        dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(self.isa, panel, self.centre, tokens, seconds, out);
+        let tokens = self.batch.x.blocks_of(first, T);
+        let seconds = std::array::from_fn(|t| {
+            if T == self.batch.isa.tile() { Seconds::default() } else { self.batch.x.seconds(first + t) }
+        });
+        dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(self.batch.isa, panel, self.centre, tokens, seconds, out);
         T
     }
 }
