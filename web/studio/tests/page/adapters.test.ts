@@ -69,7 +69,7 @@ describe('the guides that come with the page', () => {
     expect(await weightOf(page, 'personal').count()).toBe(0);
     await page.getByRole('list', { name: 'Guides that come with the page' }).getByText('personal').click();
     await page.getByText('Adapter of rank 8').nth(3).waitFor();
-    expect(await weightOf(page, 'personal').inputValue()).toBe('0');
+    expect(await weightOf(page, 'personal').inputValue()).toBe('1');
   });
 
   test('leave the sentences that were kept as they are, and are kept themselves', async () => {
