@@ -61,18 +61,18 @@ pub(crate) fn total(lanes: [f32; 16]) -> f32 {
     (four[0] + four[2]) + (four[1] + four[3])
 }
 
-/// The sum of sixteen integers, in a tree.
+/// The sum of sixteen integers, in a tree. Of levels that are none, since a value was not finite, it is any number.
 #[inline(always)]
 pub(crate) fn total_integers(lanes: [i32; 16]) -> i32 {
-    let mut eight = [0; 8];
+    let mut eight = [0i32; 8];
     for i in 0..8 {
-        eight[i] = lanes[i] + lanes[i + 8];
+        eight[i] = lanes[i].wrapping_add(lanes[i + 8]);
     }
-    let mut four = [0; 4];
+    let mut four = [0i32; 4];
     for i in 0..4 {
-        four[i] = eight[i] + eight[i + 4];
+        four[i] = eight[i].wrapping_add(eight[i + 4]);
     }
-    (four[0] + four[2]) + (four[1] + four[3])
+    four[0].wrapping_add(four[2]).wrapping_add(four[1].wrapping_add(four[3]))
 }
 
 /// The largest of 32 integers, in a tree.
