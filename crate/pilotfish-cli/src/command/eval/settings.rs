@@ -271,7 +271,9 @@ impl Plan<'_> {
     fn weak(&mut self, asked: &WeakSpec) {
         self.files.models.push(asked.model.clone());
         let model = self.files.models.len() - 1;
-        for (rule, normalize) in [("sum", false), ("normalized", true)] {
+        // A relative guide's weights sum to nothing: normalised, it is the same.
+        let rules = [("sum", false), ("normalized", true)].into_iter().take(if asked.relative { 1 } else { 2 });
+        for (rule, normalize) in rules {
             for alpha in &self.spec.alphas {
                 let kind = match &asked.adapter {
                     Some(adapter) => {
