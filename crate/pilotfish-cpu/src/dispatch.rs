@@ -92,6 +92,38 @@ impl Isa {
     }
 }
 
+/// Calls a function of [`kernel`] for an instruction set. Alone a token has a wider one in WebAssembly, which [`panel`] sees to.
+macro_rules! call {
+    ($isa:ident, $function:ident::<$($generic:ident),+>($($argument:ident),+)) => {
+        match $isa.0 {
+            // SAFETY: an `Isa` is made only where the machine has its instructions; so for all that follow.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => unsafe {
+                kernel::avx512::$function::<$($generic),+>($($argument),+);
+            },
+            #[cfg(target_arch = "x86_64")]
+            Set::AvxVnni => unsafe {
+                kernel::avx_vnni::$function::<$($generic),+>($($argument),+);
+            },
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => unsafe {
+                kernel::avx2::$function::<$($generic),+>($($argument),+);
+            },
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonDot => unsafe {
+                kernel::neon_dot::$function::<$($generic),+>($($argument),+);
+            },
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => unsafe {
+                kernel::neon::$function::<$($generic),+>($($argument),+);
+            },
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Set::Simd128 => kernel::simd128::two::$function::<$($generic),+>($($argument),+),
+            _ => kernel::portable::$function::<$($generic),+>($($argument),+),
+        }
+    };
+}
+
 /// [`kernel`]'s `panel` of an instruction set.
 pub(crate) fn panel<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool, const T: usize>(
     isa: Isa,
@@ -101,38 +133,11 @@ pub(crate) fn panel<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool,
     seconds: [Seconds<'_>; T],
     out: &mut [[f32; PANEL]; T],
 ) {
-    match isa.0 {
-        // SAFETY: an `Isa` is made only where the machine has its instructions; so for all that follow.
-        #[cfg(target_arch = "x86_64")]
-        Set::Avx512 => unsafe {
-            kernel::avx512::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
-        },
-        #[cfg(target_arch = "x86_64")]
-        Set::AvxVnni => unsafe {
-            kernel::avx_vnni::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
-        },
-        #[cfg(target_arch = "x86_64")]
-        Set::Avx2 => unsafe {
-            kernel::avx2::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
-        },
-        #[cfg(target_arch = "aarch64")]
-        Set::NeonDot => unsafe {
-            kernel::neon_dot::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
-        },
-        #[cfg(target_arch = "aarch64")]
-        Set::Neon => unsafe {
-            kernel::neon::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
-        },
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        Set::Simd128 if T == 1 => {
-            kernel::simd128::four::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out)
-        }
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        Set::Simd128 => {
-            kernel::simd128::two::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out)
-        }
-        _ => kernel::portable::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out),
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    if T == 1 && isa.0 == Set::Simd128 {
+        return kernel::simd128::four::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
     }
+    call!(isa, panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out));
 }
 
 /// [`kernel`]'s `gathered` of an instruction set.
@@ -143,32 +148,7 @@ pub(crate) fn gathered<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bo
     seconds: &Gathered<'_>,
     out: &mut [[f32; PANEL]],
 ) {
-    match isa.0 {
-        // SAFETY: as in `panel`.
-        #[cfg(target_arch = "x86_64")]
-        Set::Avx512 => unsafe {
-            kernel::avx512::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
-        },
-        #[cfg(target_arch = "x86_64")]
-        Set::AvxVnni => unsafe {
-            kernel::avx_vnni::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
-        },
-        #[cfg(target_arch = "x86_64")]
-        Set::Avx2 => unsafe {
-            kernel::avx2::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
-        },
-        #[cfg(target_arch = "aarch64")]
-        Set::NeonDot => unsafe {
-            kernel::neon_dot::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
-        },
-        #[cfg(target_arch = "aarch64")]
-        Set::Neon => unsafe {
-            kernel::neon::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
-        },
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        Set::Simd128 => kernel::simd128::two::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out),
-        _ => kernel::portable::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out),
-    }
+    call!(isa, gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out));
 }
 
 /// Asks memory for what lies `BYTES` after `x`, whatever that is.

@@ -13,6 +13,7 @@ use crate::panels::{Line, PANEL};
 /// The kernel for `$registers` at once.
 macro_rules! registers {
     ($name:ident, $registers:literal) => {
+        #[allow(dead_code, reason = "of many tokens, `two` alone gathers")]
         pub(crate) mod $name {
             use super::*;
 
