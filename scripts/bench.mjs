@@ -6,7 +6,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { brotliSize, buildPackage, buildWasm, installPackages, prepareRust, wasmBuilds } from './lib/build.mjs';
+import { brotliSize, buildPackage, buildWasms, installPackages, prepareRust, wasmBuilds } from './lib/build.mjs';
 import { fetchModel, guides, manifest } from './lib/models.mjs';
 import { root } from './lib/paths.mjs';
 import { bold, dim, megabytes, run, Stop, step } from './lib/say.mjs';
@@ -225,7 +225,7 @@ await run(async () => {
 async function buildAndFetch(models) {
   await installPackages();
   await prepareRust();
-  for (const build of wasmBuilds) await buildWasm(build);
+  await buildWasms(wasmBuilds);
   await buildPackage();
   for (const model of models) await fetchModel(model);
   const { installBrowsers } = await import('../tests/browser/browsers.mjs');

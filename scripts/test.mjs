@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import {
   buildPackage,
   buildPage,
-  buildWasm,
+  buildWasms,
   gridBuild,
   installPackages,
   prepareRust,
@@ -105,11 +105,10 @@ await run(async () => {
   const total = await runStages(rust.filter(wanted));
 
   if (['package', 'studio', 'browser'].some((name) => chosen.has(name))) {
-    for (const build of wasmBuilds) await buildWasm(build);
+    await buildWasms(chosen.has('browser') ? [...wasmBuilds, gridBuild] : wasmBuilds);
     await buildPackage();
     await buildPage();
   }
-  if (chosen.has('browser')) await buildWasm(gridBuild);
   /** @type {import('./lib/stages.mjs').Stage[]} */
   const web = [
     { name: 'package', title: 'package', ...nodeTests('web/package/test') },

@@ -128,7 +128,7 @@ function cargoFor({ features = [], simd, threads }) {
  * Compiles the engine: cargo, then wasm-bindgen, then wasm-opt.
  * @param {WasmBuild} build
  */
-export async function buildWasm(build) {
+async function buildWasm(build) {
   const { name, folder, features = [], simd = false, threads = false } = build;
   const wasm = `${folder}/pilotfish_bg.wasm`;
   const mark = stamp(markOf(build), { inputs: rustInputs, outputs: [wasm] });
@@ -138,9 +138,10 @@ export async function buildWasm(build) {
     return;
   }
   const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
+  const own = threads ? join(target, 'threads') : target;
   const { args, env } = cargoFor(build);
   const advice = 'A first build also downloads crates: is this machine online, and is there disk space (5 GB)?';
-  await call('cargo', args, { step: line, env, missing: rustAdvice, advice });
+  await call('cargo', [...args, '--target-dir', own], { step: line, env, missing: rustAdvice, advice });
   await call('cargo', ['build', '--package', 'pilotfish-bindgen', '--profile', 'tool'], {
     step: line,
     missing: rustAdvice,
@@ -151,7 +152,7 @@ export async function buildWasm(build) {
   mkdirSync(out, { recursive: true });
   for (const old of readdirSync(out).filter((file) => file.startsWith('pilotfish'))) rmSync(join(out, old));
   line.progress('wasm-bindgen');
-  const compiled = join(target, 'wasm32-unknown-unknown/wasm/pilotfish_wasm.wasm');
+  const compiled = join(own, 'wasm32-unknown-unknown/wasm/pilotfish_wasm.wasm');
   await call(join(target, `tool/pilotfish-bindgen${windows ? '.exe' : ''}`), [compiled, out]);
   const full = join(root, wasm);
   const before = statSync(full).size;
@@ -168,9 +169,24 @@ export async function buildWasm(build) {
     ...(threads ? ['threads'] : []),
     ...(features.includes('relaxed-simd') ? ['relaxed-simd'] : []),
   ].map((feature) => `--enable-${feature}`);
-  await call(bin('wasm-opt'), [...(simd ? ['-O3'] : ['-O3', '-Oz']), ...enabled, full, '-o', full], { step: line });
+  // A kernel has one caller, and all of them inlined into it are a function too large to be compiled well, here and in browsers.
+  const how = simd ? ['-Os', '--one-caller-inline-max-function-size=500'] : ['-O3', '-Oz'];
+  await call(bin('wasm-opt'), [...how, ...enabled, full, '-o', full], { step: line });
   mark.keep();
   line.done(`${megabytes(before)} -> ${megabytes(statSync(full).size)}, ${megabytes(brotliSize(wasm))} as brotli`);
+}
+
+/**
+ * Compiles those that are not up to date, in two lanes, since one thread optimises what is linked. Those with threads share nothing
+ * with the others, not even the standard library; a target folder of their own keeps each from waiting for the other's.
+ * @param {WasmBuild[]} builds
+ */
+export async function buildWasms(builds) {
+  const lanes = [false, true].map(async (wanted) => {
+    for (const build of builds.filter(({ threads = false }) => threads === wanted)) await buildWasm(build);
+  });
+  // One that fails waits for the other: what runs would go on without its line.
+  for (const lane of await Promise.allSettled(lanes)) if (lane.status === 'rejected') throw lane.reason;
 }
 
 /** The stamp's name. @param {WasmBuild} build */
@@ -217,7 +233,7 @@ export async function buildPage() {
 export async function buildAll() {
   await installPackages();
   await prepareRust();
-  for (const build of wasmBuilds) await buildWasm(build);
+  await buildWasms(wasmBuilds);
   await buildPackage();
   await buildPage();
 }
