@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { brotliSize, buildPackage, buildWasms, installPackages, prepareRust, wasmBuilds } from './lib/build.mjs';
 import { fetchModel, guides, manifest } from './lib/models.mjs';
+import { exportOnnx } from './lib/onnx.mjs';
 import { root } from './lib/paths.mjs';
 import { bold, dim, megabytes, run, Stop, step } from './lib/say.mjs';
 
@@ -238,6 +239,7 @@ async function peers({ model, prompt, gen, runs }) {
   const models = manifest().filter(({ name }) => !given || name === model);
   if (models.length === 0) throw new Stop(`there is no model ${model}`, 'npm run models -- --list shows them.');
   await buildAndFetch(models);
+  for (const each of models) await exportOnnx(each);
   const { comparePeers } = await import('./lib/peers.mjs');
   await comparePeers({
     models: models.map(({ name }) => name),
