@@ -5,7 +5,7 @@
 //! maximum (arXiv 2205.14135, section 3.1), so that nothing grows with the context.
 
 use crate::elements::body;
-use crate::float::{exp, fma, from_half, tanh};
+use crate::float::{exp, fma, from_half, larger, tanh};
 use crate::{Isa, Workers, dispatch};
 
 /// Keys of a run.
@@ -164,7 +164,7 @@ pub(crate) fn tile<const FMA: bool>(tile: &Tile<'_>, out: &mut [f32]) {
                     }
                 }
                 let state = &mut states[t * group + h];
-                let largest = scores[from..to].iter().copied().fold(state.largest, f32::max);
+                let largest = scores[from..to].iter().fold(state.largest, |largest, score| larger(*score, largest));
                 if largest > state.largest {
                     let shrink =
                         if state.largest == f32::NEG_INFINITY { 0.0 } else { exp::<FMA>(state.largest - largest) };

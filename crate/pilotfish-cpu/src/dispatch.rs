@@ -140,6 +140,30 @@ pub(crate) fn panel<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool,
     call!(isa, panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out));
 }
 
+/// [`kernel`]'s `abreast` of an instruction set.
+pub(crate) fn abreast<
+    const BITS: usize,
+    const OFFSETS: bool,
+    const SIXTEEN: bool,
+    const NESTED: bool,
+    const P: usize,
+>(
+    isa: Isa,
+    panels: [Panel<'_>; P],
+    centre: i32,
+    token: &[Block],
+    seconds: Seconds<'_>,
+    out: &mut [[f32; PANEL]; P],
+) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    if isa.0 == Set::Simd128 {
+        return kernel::simd128::four::abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P>(
+            panels, centre, token, seconds, out,
+        );
+    }
+    call!(isa, abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P>(panels, centre, token, seconds, out));
+}
+
 /// [`kernel`]'s `gathered` of an instruction set.
 pub(crate) fn gathered<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
     isa: Isa,

@@ -6,6 +6,12 @@ pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// The larger; `b` where `a` is no number. What `f32::max` does about numbers that are none is a call for each in WebAssembly.
+#[inline(always)]
+pub(crate) fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
 /// 1.5 * 2^23: added to a float below 2^22, it leaves the nearest integer in the low bits.
 const MAGIC: f32 = 12_582_912.0;
 

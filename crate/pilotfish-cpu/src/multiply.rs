@@ -7,6 +7,10 @@ use crate::{Isa, Workers, dispatch, float};
 /// Pieces of the work for each thread: more even out what disturbs one of them, fewer cost less.
 const PIECES: usize = 2;
 
+/// Panels of 8-bit weights that WebAssembly, which cannot prefetch, multiplies with one token at once: their arithmetic is little, so
+/// they wait for memory, and what is read in several places comes sooner. Weights of fewer bits gain nothing by it.
+const ABREAST: usize = if cfg!(target_arch = "wasm32") { 4 } else { 1 };
+
 /// `out[panel, token, r]` is output `16 panel + r` of `token`; the panels are those of `matrices`, one matrix below the other.
 ///
 /// All matrices have `x.k()` inputs. Each of their weights is read once for every 8 tokens (4 without AVX-512) of a batch, from the
@@ -36,9 +40,13 @@ pub fn multiply(
         let mut start = 0;
         for matrix in matrices {
             let end = start + matrix.panels();
-            for panel in first.max(start)..last.min(end) {
-                let out = &mut piece[(panel - first) * tokens..][..tokens];
-                product(&batch, matrix, panel - start, &mut scratch, out);
+            let waits = tokens == 1 && matches!(matrix.layout(), Layout::Quants { bits: 8, .. });
+            let mut rest = first.max(start)..last.min(end);
+            while !rest.is_empty() {
+                let n = if waits && rest.len() >= ABREAST { ABREAST } else { 1 };
+                let out = &mut piece[(rest.start - first) * tokens..][..n * tokens];
+                product(&batch, matrix, rest.start - start, &mut scratch, out);
+                rest.start += n;
             }
             start = end;
         }
@@ -61,7 +69,7 @@ struct Batch<'a> {
     seconds: Gathered<'a>,
 }
 
-/// One panel times all tokens.
+/// Panels from `panel` on, times all tokens: as many as `out` has room for.
 fn product(
     batch: &Batch<'_>,
     matrix: &Panels,
@@ -71,11 +79,17 @@ fn product(
 ) {
     let Batch { isa, precision, x, .. } = *batch;
     match (matrix.layout(), precision) {
-        (Layout::Floats, _) => each_floats(isa, matrix.panel(panel).floats, x, out),
+        (Layout::Floats, _) => {
+            for (panel, out) in (panel..).zip(out.chunks_mut(x.tokens())) {
+                each_floats(isa, matrix.panel(panel).floats, x, out);
+            }
+        }
         (_, Precision::Precise) => {
             scratch.resize(matrix.inputs(), [0.0; PANEL]);
-            matrix.decode(panel, scratch);
-            each_floats(isa, scratch, x, out);
+            for (panel, out) in (panel..).zip(out.chunks_mut(x.tokens())) {
+                matrix.decode(panel, scratch);
+                each_floats(isa, scratch, x, out);
+            }
         }
         (Layout::Quants { bits, centre, offsets, scale }, Precision::Fast) => {
             let job = Job { batch, matrix, panel, centre };
@@ -112,6 +126,17 @@ impl Job<'_> {
         scratch: &mut Vec<[f32; PANEL]>,
         out: &mut [[f32; PANEL]],
     ) {
+        if BITS == 8
+            && ABREAST > 1
+            && self.batch.x.tokens() == 1
+            && let Some(out) = out.first_chunk_mut::<ABREAST>()
+        {
+            let panels = std::array::from_fn(|p| self.matrix.panel(self.panel + p));
+            let Batch { isa, x, .. } = *self.batch;
+            let (token, seconds) = (x.blocks_of(0, 1), x.seconds(0));
+            dispatch::abreast::<BITS, OFFSETS, SIXTEEN, NESTED, _>(isa, panels, self.centre, token, seconds, out);
+            return;
+        }
         let mut first = 0;
         while first < out.len() {
             let rest = &mut out[first..];

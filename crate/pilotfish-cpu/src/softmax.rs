@@ -32,7 +32,7 @@ pub fn cross_sum(isa: Isa, x: &[f32], x_max: f32, y: &[f32], y_max: f32) -> f64 
 
 /// What the instruction sets compile.
 pub(crate) mod body {
-    use crate::float::{exp, fma};
+    use crate::float::{exp, fma, larger};
 
     /// Below this a power of e is left out.
     const LEAST: f32 = -87.0;
@@ -46,7 +46,7 @@ pub(crate) mod body {
         for x in blocks {
             for i in 0..16 {
                 min[i] = if x[i] < min[i] { x[i] } else { min[i] };
-                max[i] = if x[i] > max[i] { x[i] } else { max[i] };
+                max[i] = larger(x[i], max[i]);
                 nans[i] += if x[i].is_nan() { 1.0 } else { 0.0 };
             }
         }
@@ -68,14 +68,14 @@ pub(crate) mod body {
             let (blocks, rest) = run.as_chunks::<16>();
             for x in blocks {
                 for i in 0..16 {
-                    let d = ((x[i] - max) * scale).max(LEAST - 1.0);
+                    let d = larger((x[i] - max) * scale, LEAST - 1.0);
                     let e = if d > LEAST { exp::<FMA>(d) } else { 0.0 };
                     sums[i] += e;
                     spreads[i] = fma::<FMA>(d, e, spreads[i]);
                 }
             }
             for (i, x) in rest.iter().enumerate() {
-                let d = ((x - max) * scale).max(LEAST - 1.0);
+                let d = larger((x - max) * scale, LEAST - 1.0);
                 let e = if d > LEAST { exp::<FMA>(d) } else { 0.0 };
                 sums[i] += e;
                 spreads[i] += d * e;
@@ -94,14 +94,14 @@ pub(crate) mod body {
             let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<16>(), y.as_chunks::<16>());
             for (x, y) in xs.iter().zip(ys) {
                 for i in 0..16 {
-                    let d = (x[i] - x_max).max(LEAST - 1.0);
-                    let apart = d - (y[i] - y_max).max(-1e30);
+                    let d = larger(x[i] - x_max, LEAST - 1.0);
+                    let apart = d - larger(y[i] - y_max, -1e30);
                     sums[i] += if d > LEAST { apart * exp::<FMA>(d) } else { 0.0 };
                 }
             }
             for (i, (x, y)) in x_rest.iter().zip(y_rest).enumerate() {
-                let d = (x - x_max).max(LEAST - 1.0);
-                let apart = d - (y - y_max).max(-1e30);
+                let d = larger(x - x_max, LEAST - 1.0);
+                let apart = d - larger(y - y_max, -1e30);
                 sums[i] += if d > LEAST { apart * exp::<FMA>(d) } else { 0.0 };
             }
             sum += sums.into_iter().map(f64::from).sum::<f64>();

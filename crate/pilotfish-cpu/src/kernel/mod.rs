@@ -22,7 +22,8 @@ pub(crate) mod portable;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod simd128;
 
-/// Expands to `panel`, sixteen outputs of `T` tokens, and `gathered`, what second digits add to sixteen outputs of many.
+/// Expands to `panel`, sixteen outputs of `T` tokens, `abreast`, those of one token for several panels at once, and `gathered`, what
+/// second digits add to sixteen outputs of many.
 ///
 /// `$features` are the attributes that every function of the file has. The file defines `LANES` (rows in a register), `TILE` (tokens
 /// taken at once: what fits the registers beside the weights), the registers `Ints` and `Floats`, and the functions used below.
@@ -76,6 +77,51 @@ macro_rules! driver {
                 }
                 for t in 0..T {
                     store(add(sums[t], more[t]), &mut out[t], lanes);
+                }
+            }
+        }
+
+        /// As [`panel`], sixteen outputs of one token for each of some panels, block by block in turns: memory that is read in several
+        /// places at once comes sooner.
+        $(#[$features])*
+        pub(crate) fn abreast<
+            const BITS: usize,
+            const OFFSETS: bool,
+            const SIXTEEN: bool,
+            const NESTED: bool,
+            const P: usize,
+        >(
+            panels: [$crate::panels::Panel<'_>; P],
+            centre: i32,
+            token: &[$crate::inputs::Block],
+            seconds: $crate::inputs::Seconds<'_>,
+            out: &mut [[f32; 16]; P],
+        ) {
+            let mut blocks = [panels[0].quants.as_chunks::<BITS>().0; P];
+            for p in 1..P {
+                blocks[p] = panels[p].quants.as_chunks::<BITS>().0;
+            }
+            for lanes in 0..16 / LANES {
+                let mut sums = [zero(); P];
+                let mut more = [zero(); P];
+                let mut seconds = seconds;
+                let mut nest = [[zero(); 2]; P];
+                for (at, x) in token.iter().enumerate() {
+                    let second = seconds.at(at);
+                    for p in 0..P {
+                        let block = &blocks[p][at];
+                        if NESTED && at % 8 == 0 {
+                            nest[p] = nested::<OFFSETS>(panels[p], at, lanes);
+                        }
+                        let factors = factors::<OFFSETS, SIXTEEN, NESTED>(panels[p], at, lanes, nest[p]);
+                        sums[p] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, [sums[p]])[0];
+                        if let Some(x) = second {
+                            more[p] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, [more[p]])[0];
+                        }
+                    }
+                }
+                for p in 0..P {
+                    store(add(sums[p], more[p]), &mut out[p], lanes);
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! WebAssembly's 128-bit registers, four rows in one. With `relaxed-simd`, four products a lane and instruction, two instructions for
-//! levels of eight bits; otherwise products of 16 bits, which are added up as long as they fit.
+//! WebAssembly's 128-bit registers, four rows in one. With `relaxed-simd`, four products a lane and instruction for levels of fewer than
+//! eight bits, which its second factor does not have; otherwise levels of 16 bits, two products a lane and instruction.
 //!
 //! What is read of a token is shared by the rows of several registers: by all of a panel where there is one token, else by half.
 
@@ -31,7 +31,15 @@ macro_rules! registers {
                 x: [&Block; T],
                 start: [i32; T],
             ) -> [[v128; $registers]; T] {
-                products::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start)
+                if T > 1 {
+                    return products::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
+                }
+                let mut sums = [[i32x4_splat(0); $registers]; T];
+                // Register by register, so that memory is soon asked for all lines of the block.
+                for r in 0..$registers {
+                    sums[0][r] = products::<BITS, 1, T, FIRST, N>(block, $registers * lanes + r, x, start)[0][0];
+                }
+                sums
             }
         }
     };
@@ -70,67 +78,44 @@ fn products<const BITS: usize, const R: usize, const T: usize, const FIRST: usiz
         }
         return sums;
     }
-    #[cfg(feature = "relaxed-simd")]
-    if BITS == 8 {
-        // The second factor must have seven bits (127 * 127 * 2 fits 16), so the eighth goes by itself, to be multiplied by 128.
-        let mut tops = [[i32x4_splat(0); R]; T];
-        for g in FIRST..FIRST + N {
-            for r in 0..R {
-                let w = levels::<BITS>(block, g, lanes + r);
-                let (low, top) = (and(w, 127), u8x16_shr(w, 7));
-                for t in 0..T {
-                    let x = i32x4_splat(x[t].words[g]);
-                    sums[t][r] = i32x4_relaxed_dot_i8x16_i7x16_add(x, low, sums[t][r]);
-                    tops[t][r] = i32x4_relaxed_dot_i8x16_i7x16_add(x, top, tops[t][r]);
-                }
-            }
-        }
-        for t in 0..T {
-            for r in 0..R {
-                sums[t][r] = i32x4_add(sums[t][r], i32x4_shl(tops[t][r], 7));
-            }
-        }
-        return sums;
-    }
-    // Groups whose products fit 16 bits together: 15 * 127 * 8, 31 * 127 * 8, 63 * 127 * 4, 128 * 127 * 2 in signed levels.
-    let together = match BITS {
-        4 | 5 => 8,
-        6 => 4,
-        _ => 2,
-    };
-    if BITS == 8 {
-        sums = [[i32x4_splat(0); R]; T];
-    }
-    let mut pairs = [[[i16x8_splat(0); 2]; R]; T];
+    // Levels of 16 bits, whose products are added in pairs: those of rows 0 and 1, and those of rows 2 and 3.
+    let mut pairs = [[[i32x4_splat(0); 2]; R]; T];
     for g in FIRST..FIRST + N {
+        let mut xs = [i32x4_splat(0); T];
+        for t in 0..T {
+            xs[t] = i16x8_extend_low_i8x16(i32x4_splat(x[t].words[g]));
+        }
         for r in 0..R {
-            let w = levels::<BITS>(block, g, lanes + r);
-            let w = if BITS == 8 { v128_xor(w, u8x16_splat(128)) } else { w };
+            let [low, high] = wide::<BITS>(block, g, lanes + r);
             for t in 0..T {
-                let x = i32x4_splat(x[t].words[g]);
-                let both = [i16x8_extmul_low_i8x16(w, x), i16x8_extmul_high_i8x16(w, x)];
-                let before = pairs[t][r];
-                pairs[t][r] = if g % together == 0 {
-                    both
-                } else {
-                    [i16x8_add(before[0], both[0]), i16x8_add(before[1], both[1])]
-                };
+                let [before_low, before_high] = pairs[t][r];
+                pairs[t][r] = [
+                    i32x4_add(before_low, i32x4_dot_i16x8(low, xs[t])),
+                    i32x4_add(before_high, i32x4_dot_i16x8(high, xs[t])),
+                ];
             }
         }
-        if g % together == together - 1 || g + 1 == FIRST + N {
-            for t in 0..T {
-                for r in 0..R {
-                    // Rows 0 and 1 in pairs, rows 2 and 3 in pairs.
-                    let low = i32x4_extadd_pairwise_i16x8(pairs[t][r][0]);
-                    let high = i32x4_extadd_pairwise_i16x8(pairs[t][r][1]);
-                    let even = i32x4_shuffle::<0, 2, 4, 6>(low, high);
-                    let odd = i32x4_shuffle::<1, 3, 5, 7>(low, high);
-                    sums[t][r] = i32x4_add(sums[t][r], i32x4_add(even, odd));
-                }
-            }
+    }
+    for t in 0..T {
+        for r in 0..R {
+            let [low, high] = pairs[t][r];
+            let even = i32x4_shuffle::<0, 2, 4, 6>(low, high);
+            let odd = i32x4_shuffle::<1, 3, 5, 7>(low, high);
+            sums[t][r] = i32x4_add(sums[t][r], i32x4_add(even, odd));
         }
     }
     sums
+}
+
+/// As `levels`, in 16 bits each: rows 0 and 1, rows 2 and 3.
+#[inline]
+fn wide<const BITS: usize>(block: &[Line; BITS], g: usize, lanes: usize) -> [Ints; 2] {
+    if BITS == 8 {
+        let eights = block[g].0.as_chunks::<8>().0;
+        return [2 * lanes, 2 * lanes + 1].map(|at| memory::u16x8_load_extend_u8x8(&eights[at]));
+    }
+    let levels = levels::<BITS>(block, g, lanes);
+    [u16x8_extend_low_u8x16(levels), u16x8_extend_high_u8x16(levels)]
 }
 
 #[inline]

@@ -168,6 +168,8 @@ pub(crate) fn products_are_those_of_the_blocks() -> usize {
     for layout in LAYOUTS {
         for (k, rows, tokens, second) in [
             (256, 16, 1, Second::Quarter),
+            // Enough panels for several of them to be read at once.
+            (256, 9 * PANEL + 3, 1, Second::Quarter),
             (1024, 21, 5, Second::None),
             (768, 40, 11, Second::Quarter),
             (512, 3, 2, Second::All),

@@ -15,7 +15,7 @@ use crate::ops::{pick, prepare};
 /// Logits below this in magnitude need no clamping when they are summed.
 const ORDINARY: f32 = 1e20;
 
-/// Tokens whose noise is bounded at once.
+/// Tokens that are bounded at once, since nearly none of them are looked at.
 const RUN: usize = 256;
 
 /// What a [`CpuMixer`] is made of.
@@ -204,7 +204,7 @@ impl CpuMixer {
         if z_range.max <= 0.5 * MASKED {
             return Err(MixError::Empty { step });
         }
-        let token = self.draw(step).ok_or(MixError::Empty { step })?;
+        let token = self.draw(step, z_range.max).ok_or(MixError::Empty { step })?;
         let reported: Vec<Normal<'_>> =
             self.report.iter().map(|row| Normal::new(isa, rows[*row], ranges[row].max)).collect();
         let mix = Normal::new(isa, &self.z, z_range.max);
@@ -256,12 +256,11 @@ impl CpuMixer {
         }
     }
 
-    /// The token.
-    fn draw(&self, step: u32) -> Option<u32> {
+    /// The token, of which `max` is the highest z.
+    fn draw(&self, step: u32, max: f32) -> Option<u32> {
         let Self { z, sampling, .. } = self;
-        let there = |z: f32| z != MASKED;
         if sampling.temperature == 0.0 {
-            return (0u32..).zip(z).filter(|(_, z)| there(**z)).fold(None, higher).map(|(id, _)| id);
+            return z.iter().position(|z| *z == max).map(|id| id as u32);
         }
         let (inv_t, seed) = (sampling.inv_temperature(), sampling.seed);
         if sampling.filters() {
@@ -279,8 +278,11 @@ impl CpuMixer {
             let first = (run * RUN) as u32;
             let bounds = &mut bounds[..z.len()];
             noise_bounds(self.isa, seed, step, first, z, inv_t, bounds);
+            // Nearly all end here.
+            if range(self.isa, bounds).max <= best.0 {
+                continue;
+            }
             for ((id, bound), z) in (first..).zip(&*bounds).zip(z) {
-                // Nearly all end here.
                 if *bound <= best.0 || *z == MASKED {
                     continue;
                 }
@@ -337,14 +339,22 @@ impl CpuMixer {
         if most == 0 {
             return found;
         }
-        for (id, z) in (0u32..).zip(&self.z) {
+        for (run, z) in self.z.chunks(RUN).enumerate() {
+            let enough = |found: &[(u32, f32)], z: f32| {
+                found.len() == most && found.last().is_some_and(|(_, least)| z <= *least)
+            };
             // Nearly all end here.
-            if *z == MASKED || (found.len() == most && found.last().is_some_and(|(_, least)| *z <= *least)) {
+            if enough(&found, range(self.isa, z).max) {
                 continue;
             }
-            let place = found.partition_point(|(_, other)| *other >= *z);
-            found.insert(place, (id, *z));
-            found.truncate(most);
+            for (id, z) in ((run * RUN) as u32..).zip(z) {
+                if *z == MASKED || enough(&found, *z) {
+                    continue;
+                }
+                let place = found.partition_point(|(_, other)| *other >= *z);
+                found.insert(place, (id, *z));
+                found.truncate(most);
+            }
         }
         found
     }
@@ -360,14 +370,6 @@ impl CpuMixer {
             ends: &self.ends,
             ..Step::new(&self.rule, &self.sampling, step)
         }
-    }
-}
-
-/// The higher z, the first on ties.
-fn higher(best: Option<(u32, f32)>, (id, z): (u32, &f32)) -> Option<(u32, f32)> {
-    match best {
-        Some((_, top)) if *z <= top => best,
-        _ => Some((id, *z)),
     }
 }
 
