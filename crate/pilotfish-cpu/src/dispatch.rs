@@ -92,7 +92,7 @@ impl Isa {
     }
 }
 
-/// Calls a function of [`kernel`] for an instruction set. Alone a token has a wider one in WebAssembly, which [`panel`] sees to.
+/// Calls a function of [`kernel`] for an instruction set. Alone a token has a wider one in WebAssembly, which [`panel`] and [`abreast`] see to.
 macro_rules! call {
     ($isa:ident, $function:ident::<$($generic:ident),+>($($argument:ident),+)) => {
         match $isa.0 {
