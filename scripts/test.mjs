@@ -3,7 +3,7 @@
 // `npm test -- --help` lists them.
 
 import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import {
   buildPackage,
   buildPage,
@@ -28,14 +28,8 @@ const testsIn = (folder) =>
     .filter((name) => name.endsWith('.test.mjs'))
     .map((name) => join(folder, name));
 
-/** @param {string} folder @param {string[]} [options] */
-const nodeTests = (folder, options = []) => ({
-  program: process.execPath,
-  args: ['--test', '--test-reporter=spec', ...options, ...testsIn(folder)],
-});
-
-// A file's tests use both browsers at once already.
-const oneAtATime = ['--test-concurrency=1'];
+/** @param {string[]} files */
+const nodeTests = (files) => ({ program: process.execPath, args: ['--test', '--test-reporter=spec', ...files] });
 
 /** What each stage is. */
 const stages = {
@@ -92,7 +86,7 @@ await run(async () => {
       program: 'cargo',
       args: ['clippy', '--workspace', '--exclude', 'pilotfish-bindgen', '--all-targets', '--', '-D', 'warnings'],
     },
-    { name: 'rust', title: 'engine and CLI', program: 'cargo', args: ['test', '--no-fail-fast'], env },
+    { name: 'rust', title: 'engine and CLI', program: 'cargo', args: ['test', '--no-fail-fast'], env, minutes: 40 },
     {
       name: 'rust',
       title: 'engine and CLI on the CPU',
@@ -100,7 +94,7 @@ await run(async () => {
       args: ['test', '--package', 'pilotfish', '--package', 'pilotfish-cli', '--test', '*', '--no-fail-fast'],
       env: { ...env, PILOTFISH_TEST_BACKEND: 'cpu' },
     },
-    { name: 'scripts', title: 'scripts', ...nodeTests('tests/scripts') },
+    { name: 'scripts', title: 'scripts', ...nodeTests(testsIn('tests/scripts')) },
   ];
   const total = await runStages(rust.filter(wanted));
 
@@ -111,10 +105,16 @@ await run(async () => {
   }
   /** @type {import('./lib/stages.mjs').Stage[]} */
   const web = [
-    { name: 'package', title: 'package', ...nodeTests('web/package/test') },
+    { name: 'package', title: 'package', ...nodeTests(testsIn('web/package/test')) },
     { name: 'studio', title: 'types of the page', program: npm, args: ['run', 'check', '-w', 'web/studio'] },
     { name: 'studio', title: 'page', program: npm, args: ['test', '-w', 'web/studio'] },
-    { name: 'browser', title: 'browsers', ...nodeTests('tests/browser', oneAtATime), env },
+    // One file after the other: its tests use both browsers at once already.
+    ...testsIn('tests/browser').map((file) => ({
+      name: 'browser',
+      title: `browsers: ${basename(file, '.test.mjs')}`,
+      ...nodeTests([file]),
+      env,
+    })),
   ];
   const more = await runStages(web.filter(wanted));
 

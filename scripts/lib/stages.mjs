@@ -4,7 +4,7 @@ import { bold, Stop, step } from './say.mjs';
 import { call } from './tools.mjs';
 
 /**
- * @typedef {{ name: string, title: string, program: string, args: string[], env?: NodeJS.ProcessEnv }} Stage
+ * @typedef {{ name: string, title: string, program: string, args: string[], env?: NodeJS.ProcessEnv, minutes?: number }} Stage
  * @typedef {{ passed: number, failed: number }} Count
  */
 
@@ -33,18 +33,21 @@ export function countTests(printed, succeeded) {
   return told ? count : { ...count, failed: 1 };
 }
 
+/** What hangs is ended, so that its output is seen and the rest still runs. */
+const stageMinutes = 25;
+
 /**
  * @param {Stage[]} stages
  * @returns {Promise<Count>}
  */
 export async function runStages(stages) {
   const total = { passed: 0, failed: 0 };
-  for (const { title, program, args, env } of stages) {
+  for (const { title, program, args, env, minutes = stageMinutes } of stages) {
     const line = step(title);
     let printed = '';
     let succeeded = true;
     try {
-      printed = await call(program, args, { step: line, env: { ...env, NO_COLOR: '1' }, keepAll: true });
+      printed = await call(program, args, { step: line, env: { ...env, NO_COLOR: '1' }, keepAll: true, minutes });
     } catch (error) {
       if (!(error instanceof Stop)) throw error;
       succeeded = false;

@@ -6,17 +6,53 @@ import { note, Stop, step } from './say.mjs';
 
 /** @typedef {import('./say.mjs').Step} Step */
 
+const windows = process.platform === 'win32';
+
 /** @param {string} program @param {string[]} [args] */
 export function answers(program, args = ['--version']) {
   return spawnSync(program, args, { stdio: 'ignore' }).status === 0;
 }
 
 /**
+ * Ends a program, and all that it started, after so many minutes. It must lead a process group of its own.
+ * @param {import('node:child_process').ChildProcess} child
+ * @param {number} minutes
+ */
+function endAfter(child, minutes) {
+  const found = { late: false };
+  const end = (/** @type {NodeJS.Signals} */ signal) => {
+    try {
+      if (child.pid !== undefined) process.kill(windows ? child.pid : -child.pid, signal);
+    } catch {
+      // It ended by itself meanwhile.
+    }
+  };
+  // A group of its own hears no Ctrl-C.
+  const interrupted = () => {
+    end('SIGKILL');
+    process.exit(130);
+  };
+  process.once('SIGINT', interrupted);
+  const timer = setTimeout(() => {
+    found.late = true;
+    end('SIGTERM');
+    // Whoever has not said within seconds what it was at will not say it.
+    setTimeout(() => end('SIGKILL'), 20_000).unref();
+  }, minutes * 60_000);
+  child.once('close', () => {
+    clearTimeout(timer);
+    process.off('SIGINT', interrupted);
+  });
+  return found;
+}
+
+/**
  * Runs a program under a step's line. Its last line of output is shown while it runs; all of it only when it fails.
  * @param {string} program
  * @param {string[]} args
- * @param {{ step?: Step, cwd?: string, env?: NodeJS.ProcessEnv, advice?: string, missing?: string, keepAll?: boolean }} [options]
- *   `missing` is the advice when the program does not exist; `keepAll` shows the whole output on a failure, not its end.
+ * @param {{ step?: Step, cwd?: string, env?: NodeJS.ProcessEnv, advice?: string, missing?: string, keepAll?: boolean,
+ *   minutes?: number }} [options] `missing` is the advice when the program does not exist; `keepAll` shows the whole output on a
+ *   failure, not its end; after `minutes` the program is ended, which is a failure
  * @returns {Promise<string>} what it printed
  */
 export function call(program, args, options = {}) {
@@ -25,7 +61,9 @@ export function call(program, args, options = {}) {
       cwd: options.cwd ?? root,
       env: { ...process.env, ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
+      detached: options.minutes !== undefined && !windows,
     });
+    const ended = options.minutes === undefined ? undefined : endAfter(child, options.minutes);
     let printed = '';
     const hear = (/** @type {Buffer} */ chunk) => {
       printed += chunk;
@@ -43,9 +81,14 @@ export function call(program, args, options = {}) {
       reject(gone ? new Stop(`${program} was not found`, options.missing) : error);
     });
     child.on('close', (status, signal) => {
-      if (status === 0) resolve(printed);
+      if (status === 0 && ended?.late !== true) resolve(printed);
       else {
-        const how = signal === null ? `exited with ${status}` : `was ended by ${signal}`;
+        const how =
+          ended?.late === true
+            ? `had not finished after ${options.minutes} minutes`
+            : signal === null
+              ? `exited with ${status}`
+              : `was ended by ${signal}`;
         const tail = printed
           .trimEnd()
           .split('\n')

@@ -49,6 +49,42 @@ export async function installBrowsers() {
   await aptInstall([...missing.map((name) => debianPackage[name]), ...driver], 'testing in browsers');
 }
 
+/** How long a page may take for one call: a second model on an emulated GPU needs minutes on a busy machine. */
+const callMinutes = 10;
+
+/**
+ * What is promised, or a failure after so many minutes: a browser whose GPU process hangs says nothing.
+ * @template R
+ * @param {number} minutes
+ * @param {string} what
+ * @param {Promise<R>} promised
+ * @returns {Promise<R>}
+ */
+async function within(minutes, what, promised) {
+  /** @type {NodeJS.Timeout | undefined} */
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} took more than ${minutes} minutes`)), minutes * 60_000);
+  });
+  try {
+    return /** @type {R} */ (await Promise.race([promised, late]));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * The same page, whose calls fail when they are not answered.
+ * @template {{ evaluate(code: any, argument: any): Promise<any> }} P
+ * @param {P} page
+ * @returns {P}
+ */
+function answering(page) {
+  const evaluate = page.evaluate.bind(page);
+  page.evaluate = (code, argument) => within(callMinutes, "a call's answer", evaluate(code, argument));
+  return page;
+}
+
 /** @returns {Promise<Browser>} */
 export async function openChromium() {
   const browser = await chromium.launch({
@@ -70,12 +106,12 @@ export async function openChromium() {
     name: 'chromium',
     version: `Chromium ${browser.version()}`,
     async open(address) {
-      const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+      const page = await within(1, 'opening a page', browser.newPage({ viewport: { width: 1280, height: 900 } }));
       forward('chromium', page);
       await page.goto(address);
-      return /** @type {Page} */ (page);
+      return /** @type {Page} */ (answering(page));
     },
-    close: () => browser.close(),
+    close: () => within(1, 'closing Chromium', browser.close()),
   };
 }
 
@@ -85,7 +121,7 @@ export async function openFirefox() {
     browser: 'firefox',
     executablePath: executable('firefox'),
     headless: true,
-    // A grid runs for minutes inside one call.
+    // A call may take minutes; `within` ends those that never end.
     protocolTimeout: 0,
     extraPrefsFirefox: {
       'dom.webgpu.enabled': true,
@@ -97,12 +133,16 @@ export async function openFirefox() {
     name: 'firefox',
     version: (await browser.version()).replace('/', ' '),
     async open(address) {
-      const page = await browser.newPage();
+      const page = await within(1, 'opening a page', browser.newPage());
       forward('firefox', page);
       await page.goto(address);
-      return /** @type {Page} */ (/** @type {unknown} */ (page));
+      return /** @type {Page} */ (/** @type {unknown} */ (answering(page)));
     },
-    close: () => browser.close(),
+    close: () =>
+      within(1, 'closing Firefox', browser.close()).catch((error) => {
+        browser.process()?.kill('SIGKILL');
+        throw error;
+      }),
   };
 }
 
