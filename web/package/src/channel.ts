@@ -1,7 +1,8 @@
 /** The page's end of the channel: calls that answer with promises, and one way for all of them to fail. */
 
 import { fromPlain, PilotfishError, toPlain } from './errors.js';
-import type { Answer, Ask, FromWorker, Handle, Method, Params, Port } from './protocol.js';
+import type { Answer, Ask, FromWorker, Handle, Method, Params, Port, Wanted } from './protocol.js';
+import { Threads } from './threads.js';
 import type { Progress } from './types.js';
 
 interface Pending {
@@ -23,12 +24,17 @@ export class Channel {
   readonly scorers = new Map<Handle, (texts: readonly string[]) => Promise<Float32Array>>();
   readonly #port: Port & { terminate?(): void };
   readonly #pending = new Map<number, Pending>();
+  readonly #threads: Threads;
   #nextId = 1;
   #reason: PilotfishError | undefined;
   #announce!: (reason: PilotfishError) => void;
 
-  constructor(port: Port & { terminate?(): void }) {
+  /** @param makeThread makes one of the threads that the worker may ask for */
+  constructor(port: Port & { terminate?(): void }, makeThread: () => Worker) {
     this.#port = port;
+    this.#threads = new Threads(makeThread, (message) => {
+      this.end(new PilotfishError('worker.crashed', `a thread of the engine crashed: ${message}`));
+    });
     this.closed = new Promise((resolve) => {
       this.#announce = resolve;
     });
@@ -79,11 +85,12 @@ export class Channel {
     });
   }
 
-  /** Ends the worker; whatever waits is rejected with `reason`. */
+  /** Ends the worker and its threads; whatever waits is rejected with `reason`. */
   end(reason: PilotfishError): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     this.#port.terminate?.();
+    this.#threads.end();
     for (const pending of this.#pending.values()) pending.reject(reason);
     this.#pending.clear();
     this.#announce(reason);
@@ -100,6 +107,11 @@ export class Channel {
     }
   }
 
+  async #startThreads({ threads, start }: Wanted): Promise<void> {
+    const joined = await this.#threads.start(threads, start);
+    if (this.#reason === undefined) this.#port.postMessage({ joined });
+  }
+
   #hear(message: FromWorker): void {
     if ('crash' in message) {
       this.end(fromPlain(message.crash));
@@ -107,6 +119,10 @@ export class Channel {
     }
     if ('ask' in message) {
       void this.#score(message);
+      return;
+    }
+    if ('threads' in message) {
+      void this.#startThreads(message);
       return;
     }
     const pending = this.#pending.get(message.id);

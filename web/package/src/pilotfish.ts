@@ -66,9 +66,10 @@ export class Pilotfish {
    *   old for the CPU backend, `worker.crashed` when the worker cannot start
    */
   static async open(options: OpenOptions = {}): Promise<Pilotfish> {
-    // Written exactly so: bundlers look for this expression.
+    // Written exactly so, as the next: bundlers look for these expressions.
     const worker = options.worker?.() ?? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
-    const channel = new Channel(worker);
+    const thread = options.thread ?? (() => new Worker(new URL('./thread.js', import.meta.url), { type: 'module' }));
+    const channel = new Channel(worker, thread);
     const { backend, precision, threads, matvec, power, subgroups } = options;
     const params = withoutUndefined({ backend, precision, threads, matvec, power, subgroups });
     try {

@@ -4,6 +4,7 @@
  */
 
 import type { PlainError } from './errors.js';
+import type { ThreadStart } from './threads.js';
 import type {
   AdapterInfo,
   Backend,
@@ -169,7 +170,8 @@ export type Answer<M extends Method> = ReturnType<Methods[M]>;
 export type ToWorker =
   | { readonly [M in Method]: { readonly id: number; readonly method: M; readonly params: Params<M> } }[Method]
   | { readonly id: number; readonly abort: true }
-  | Asked;
+  | Asked
+  | Joined;
 
 /** The worker asks for the rewards of texts, which the page answers with the same `ask`. */
 export interface Ask {
@@ -179,12 +181,22 @@ export interface Ask {
 }
 export type Asked = { readonly ask: number } & ({ readonly scores: Float32Array } | { readonly error: PlainError });
 
+/** The worker asks for threads, and the page says how many have joined. */
+export interface Wanted {
+  readonly threads: number;
+  readonly start: ThreadStart;
+}
+export interface Joined {
+  readonly joined: number;
+}
+
 export type FromWorker =
   | { readonly id: number; readonly answer: unknown }
   | { readonly id: number; readonly error: PlainError }
   | { readonly id: number; readonly progress: Progress }
   | { readonly crash: PlainError }
-  | Ask;
+  | Ask
+  | Wanted;
 
 /** The end of a message channel: a `Worker`, a worker's own scope, or (in tests) a `MessagePort`. */
 export interface Port {

@@ -1,7 +1,7 @@
-/** One of the CPU backend's threads: it joins the engine's crew and serves it until the worker above it ends. */
+/** One of the CPU backend's threads: it joins the engine's crew and serves it until the page ends it. */
 
 import { instantiate } from './modules.js';
-import type { ThreadStart } from './worker/threads.js';
+import type { ThreadStart } from './threads.js';
 
 addEventListener('message', (event: MessageEvent<ThreadStart>) => {
   const { name, module, memory } = event.data;

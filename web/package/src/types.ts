@@ -33,6 +33,8 @@ export interface OpenOptions {
   readonly signal?: AbortSignal;
   /** Makes the worker, for a setup whose bundler does not find it by itself. */
   readonly worker?: () => Worker;
+  /** The same for a thread of the CPU backend, which the page makes, too. */
+  readonly thread?: () => Worker;
 }
 
 export interface EngineInfo {

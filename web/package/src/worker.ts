@@ -9,7 +9,6 @@ import { hasRelaxedSimd, hasSimd, sharedMemory } from './worker/features.js';
 import { Host, type Started } from './worker/host.js';
 import { adapterFor, withSubgroups } from './worker/subgroups.js';
 import type { Surface, WasmEngine } from './worker/surface.js';
-import { startThreads } from './worker/threads.js';
 import { turn } from './worker/turn.js';
 
 const host = new Host(self as unknown as DedicatedWorkerGlobalScope, { cache: new Cache(), start });
@@ -74,9 +73,7 @@ async function onCpu(
   const name: ModuleName = shared === null ? 'cpu' : relaxed ? 'cpu-threads-relaxed' : 'cpu-threads';
   const { surface, memory, module } = await instantiate(name, shared?.memory);
   if (shared !== null && wanted > 1) {
-    // Written exactly so: bundlers look for this expression.
-    const make = () => new Worker(new URL('./thread.js', import.meta.url), { type: 'module' });
-    await startThreads(wanted - 1, { name, module, memory }, make);
+    await host.startThreads(wanted - 1, { name, module, memory });
   }
   return {
     surface,

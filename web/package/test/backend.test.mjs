@@ -5,14 +5,14 @@ import { describe, it } from 'node:test';
 import { bytes, code, FakeEngine, opened } from './fake-engine.mjs';
 import { source } from './source.mjs';
 
-const { choose, isSoftware, threadsFor, hasSimd, hasRelaxedSimd, sharedMemory, startThreads } = await source({
+const { choose, isSoftware, threadsFor, hasSimd, hasRelaxedSimd, sharedMemory, Threads } = await source({
   choose: 'worker/choose.ts',
   isSoftware: 'worker/choose.ts',
   threadsFor: 'worker/choose.ts',
   hasSimd: 'worker/features.ts',
   hasRelaxedSimd: 'worker/features.ts',
   sharedMemory: 'worker/features.ts',
-  startThreads: 'worker/threads.ts',
+  Threads: 'threads.ts',
 });
 
 const named = (/** @type {string} */ description) => ({ vendor: '', architecture: '', device: '', description });
@@ -82,29 +82,72 @@ describe('features of WebAssembly', () => {
 describe('threads', () => {
   /** A worker that answers its first message. @param {(worker: any) => void} answer */
   const worker = (answer) => {
-    const target = Object.assign(new EventTarget(), { ended: false, terminate: () => void (target.ended = true) });
-    return Object.assign(target, { postMessage: () => queueMicrotask(() => answer(target)) });
+    const target = Object.assign(new EventTarget(), {
+      ended: false,
+      told: /** @type {unknown} */ (undefined),
+      terminate: () => void (target.ended = true),
+    });
+    return Object.assign(target, {
+      postMessage: (/** @type {unknown} */ message) => {
+        target.told = message;
+        queueMicrotask(() => answer(target));
+      },
+    });
   };
   const say = (/** @type {boolean} */ joined) => (/** @type {EventTarget} */ target) =>
     target.dispatchEvent(Object.assign(new Event('message'), { data: joined }));
+  const fail = (/** @type {EventTarget} */ target) =>
+    target.dispatchEvent(Object.assign(new Event('error'), { message: 'unreachable' }));
 
   it('that fail are ended and not counted', async () => {
-    const made = [
-      worker(say(true)),
-      worker(say(false)),
-      worker((target) => target.dispatchEvent(new Event('error'))),
-      worker(say(true)),
-    ];
+    const made = [worker(say(true)), worker(say(false)), worker(fail), worker(say(true))];
     let next = 0;
     const make = () => {
       if (next === 4) throw new Error('the policy forbids it');
       return made[next++];
     };
-    assert.equal(await startThreads(5, {}, make), 2);
+    const threads = new Threads(make, assert.fail);
+    assert.equal(await threads.start(5, {}), 2);
     assert.deepEqual(
       made.map(({ ended }) => ended),
       [false, true, true, false],
     );
+    threads.end();
+    assert.ok(made.every(({ ended }) => ended));
+  });
+
+  it('are made by the page when the worker asks, and end with the engine', async () => {
+    const fake = new FakeEngine();
+    fake.threads = 2;
+    /** @type {ReturnType<typeof worker>[]} */
+    const made = [];
+    const thread = () => {
+      made.push(worker(say(made.length === 0)));
+      return made.at(-1);
+    };
+    const { pf } = await opened(fake, { thread });
+    assert.deepEqual(
+      made.map(({ told, ended }) => [told, ended]),
+      [
+        [{ name: 'cpu-threads' }, false],
+        [{ name: 'cpu-threads' }, true],
+      ],
+    );
+    pf.close();
+    assert.ok(made.every(({ ended }) => ended));
+  });
+
+  it('that fail in the middle of their work end the engine', async () => {
+    const fake = new FakeEngine();
+    fake.threads = 1;
+    const one = worker(say(true));
+    const { pf } = await opened(fake, { thread: () => one });
+    fail(one);
+    await assert.rejects(pf.memory(), (/** @type {any} */ error) => {
+      assert.match(error.message, /thread of the engine crashed: unreachable/);
+      return code('worker.crashed')(error);
+    });
+    assert.ok(one.ended);
   });
 });
 

@@ -176,6 +176,8 @@ export class FakeEngine {
   why = null;
   /** The options of `open`, as they came. @type {unknown} */
   asked;
+  /** Threads that its worker asks for when it starts. */
+  threads = 0;
   /** Bytes that a model may take. @type {number | null} */
   limit = null;
   running = 0;
@@ -336,6 +338,7 @@ export async function opened(fake, options = {}) {
     },
     start: async (/** @type {unknown} */ options) => {
       fake.asked = options;
+      if (fake.threads > 0) await host.startThreads(fake.threads, { name: 'cpu-threads' });
       return {
         surface: fake.surface,
         memory: new WebAssembly.Memory({ initial: 2 }),

@@ -16,6 +16,7 @@ import type {
   ToWorker,
   WireSource,
 } from '../protocol.js';
+import type { ThreadStart } from '../threads.js';
 import { adapterInfo, engineInfo, engineOptions, type GpuInfo, modelInfo, placed, placesOf } from './convert.js';
 import { type Call, type Handlers, reporter } from './handlers.js';
 import { Held } from './held.js';
@@ -68,6 +69,7 @@ export class Host {
   });
   #nextHandle = 1;
   #crashed = false;
+  #threadsJoined: (() => void) | undefined;
   #engine: (Started & { readonly engine: WasmEngine }) | undefined;
 
   constructor(port: Port, surroundings: Surroundings) {
@@ -88,6 +90,14 @@ export class Host {
     this.crash(new PilotfishError('internal', `the engine panicked: ${message}`));
   }
 
+  /** Asks the page for threads, and returns when each has joined or failed. */
+  startThreads(threads: number, start: ThreadStart): Promise<void> {
+    return new Promise((resolve) => {
+      this.#threadsJoined = resolve;
+      this.#say({ threads, start });
+    });
+  }
+
   async #hear(message: ToWorker): Promise<void> {
     if ('abort' in message) {
       this.#calls.get(message.id)?.abort();
@@ -95,6 +105,10 @@ export class Host {
     }
     if ('ask' in message) {
       this.#sessions.answer(message);
+      return;
+    }
+    if ('joined' in message) {
+      this.#threadsJoined?.();
       return;
     }
     const { id, method, params } = message;
