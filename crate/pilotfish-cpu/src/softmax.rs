@@ -13,6 +13,17 @@ pub struct Range {
     pub nan: bool,
 }
 
+impl Range {
+    /// Of no numbers at all.
+    pub const NOTHING: Self = Self { min: f32::INFINITY, max: f32::NEG_INFINITY, nan: false };
+
+    /// Of these numbers and others.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { min: self.min.min(other.min), max: self.max.max(other.max), nan: self.nan || other.nan }
+    }
+}
+
 /// The extremes of `x`.
 pub fn range(isa: Isa, x: &[f32]) -> Range {
     let [min, max, nans] = dispatch::range(isa, x);

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use pilotfish_cpu::{Isa, Range, cross_sum, exp_sums, noise_bounds, range};
+use std::ops;
+
+use pilotfish_cpu::{Isa, Range, Workers, cross_sum, exp_sums, noise_bounds, range};
 
 use super::rule::check_row;
 use super::tokens::check_forced;
@@ -17,6 +19,9 @@ const ORDINARY: f32 = 1e20;
 
 /// Tokens that are bounded at once, since nearly none of them are looked at.
 const RUN: usize = 256;
+
+/// Tokens that a thread takes at once.
+const PIECE: usize = 32 * RUN;
 
 /// What a [`CpuMixer`] is made of.
 #[derive(Debug, Clone)]
@@ -76,10 +81,9 @@ struct Normal<'a> {
 }
 
 impl<'a> Normal<'a> {
-    fn new(isa: Isa, logits: &'a [f32], max: f32) -> Self {
-        let [sum, spread] = exp_sums(isa, logits, max, 1.0);
-        let lse = f64::from(max) + sum.ln();
-        Self { logits, max, lse, entropy: sum.ln() - spread / sum }
+    /// Of what [`exp_sums`] says of `logits`, of which `max` is the highest.
+    fn new(logits: &'a [f32], max: f32, [sum, spread]: [f64; 2]) -> Self {
+        Self { logits, max, lse: f64::from(max) + sum.ln(), entropy: sum.ln() - spread / sum }
     }
 
     /// The log-probability of a token; -inf where it has none.
@@ -87,6 +91,23 @@ impl<'a> Normal<'a> {
         let l = self.logits[id as usize];
         if is_possible(l) { (f64::from(l) - self.lse).min(0.0) as f32 } else { f32::NEG_INFINITY }
     }
+}
+
+/// What a piece of the vocabulary adds to a step.
+#[derive(Debug, Default)]
+struct Sums {
+    /// [`exp_sums`] of the rows that are reported.
+    reported: Vec<[f64; 2]>,
+    /// The same of the mix.
+    mix: [f64; 2],
+    /// The mix's normaliser at the sampler's temperature.
+    sampled: f64,
+    /// [`cross_sum`] of the mix and the base.
+    apart: f64,
+    /// The best token of a draw from all, and how good it is.
+    drawn: Option<(f32, u32)>,
+    /// The most likely tokens, see [`CpuMixer::likeliest`].
+    likeliest: Vec<(u32, f32)>,
 }
 
 impl CpuMixer {
@@ -168,16 +189,18 @@ impl CpuMixer {
     }
 
     /// Draws a token from `rows`, `[vocab]` logits each, and reports. The token joins the past.
-    pub fn step(&mut self, rows: &[&[f32]]) -> Result<Telemetry, MixError> {
-        let (isa, step) = (self.isa, self.step_number());
+    pub fn step(&mut self, workers: &Workers, rows: &[&[f32]]) -> Result<Telemetry, MixError> {
+        let step = self.step_number();
         let weights: Vec<f32> = (0..self.rule.terms.len()).map(|term| self.rule.weight(term, step)).collect();
         let filter = self.rule.filter.map(|filter| filter.row);
         let terms = self.rule.terms.iter().map(|term| term.row).zip(weights.iter().copied());
-        let weighty = terms.filter(|(_, weight)| *weight != 0.0).map(|(row, _)| row);
-        let mut looked_at: Vec<usize> = weighty.chain(self.report.iter().copied()).chain(filter).collect();
+        let weighty: Vec<(usize, f32)> = terms.filter(|(_, weight)| *weight != 0.0).collect();
+        let mut looked_at: Vec<usize> = weighty.iter().map(|(row, _)| *row).collect();
+        looked_at.extend(self.report.iter().copied().chain(filter));
         looked_at.sort_unstable();
         looked_at.dedup();
-        let ranges: BTreeMap<usize, Range> = looked_at.iter().map(|row| (*row, range(isa, rows[*row]))).collect();
+        let ranges = self.ranges(workers, &looked_at.iter().map(|row| rows[*row]).collect::<Vec<_>>());
+        let ranges: BTreeMap<usize, Range> = looked_at.into_iter().zip(ranges).collect();
         let bad = ranges.iter().filter(|(_, range)| range.nan || range.max == f32::INFINITY);
         let bad: Vec<usize> = bad.map(|(row, _)| *row).collect();
         if !bad.is_empty() {
@@ -187,55 +210,82 @@ impl CpuMixer {
         let ordinary = |range: &Range| range.max.max(-range.min) < ORDINARY;
         let simple = filter.is_none() && ranges.values().all(ordinary);
         let mut z = std::mem::take(&mut self.z);
+        z.resize(self.vocab as usize, 0.0);
+        // Without guides and rules z is the base's row, of which all is known.
+        let mut is_base = false;
         if let Some(forced) = forced {
-            z.clear();
-            z.resize(self.vocab as usize, MASKED);
+            z.fill(MASKED);
             z[forced as usize] = 0.0;
         } else {
             if simple {
-                self.sum(rows, &weights, &mut z);
+                self.sum(workers, rows, &weighty, &mut z);
             } else {
                 z = self.plain(step).unedited(rows);
             }
-            self.edit(step, &mut z);
+            let edited = self.edit(step, &mut z);
+            is_base = simple && !edited && weighty == [(self.report[0], 1.0)];
         }
         self.z = z;
-        let z_range = range(isa, &self.z);
-        if z_range.max <= 0.5 * MASKED {
+        let max = if is_base { ranges[&self.report[0]].max } else { self.ranges(workers, &[&self.z])[0].max };
+        if max <= 0.5 * MASKED {
             return Err(MixError::Empty { step });
         }
-        let token = self.draw(step, z_range.max).ok_or(MixError::Empty { step })?;
-        let reported: Vec<Normal<'_>> =
-            self.report.iter().map(|row| Normal::new(isa, rows[*row], ranges[row].max)).collect();
-        let mix = Normal::new(isa, &self.z, z_range.max);
-        let telemetry = self.telemetry(step, token, weights, &mix, &reported);
+        let reported: Vec<(&[f32], f32)> = self.report.iter().map(|row| (rows[*row], ranges[row].max)).collect();
+        let sums = self.sums(workers, step, &reported, max, is_base);
+        let token = match sums.drawn {
+            Some((_, id)) => id,
+            None => self.draw_from_kept(step).ok_or(MixError::Empty { step })?,
+        };
+        let telemetry = self.telemetry(step, token, weights, &reported, max, sums);
         self.past.push(token);
         Ok(telemetry)
     }
 
-    /// z of every id where every logit is a number of ordinary size: the twin's sums in the twin's order.
-    fn sum(&self, rows: &[&[f32]], weights: &[f32], z: &mut Vec<f32>) {
-        z.clear();
-        z.resize(self.vocab as usize, 0.0);
-        for (term, weight) in self.rule.terms.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
-            z.iter_mut().zip(rows[term.row]).for_each(|(z, l)| *z += weight * l);
-        }
-        if self.rule.normalize {
-            let scale = 1.0 / weights.iter().sum::<f32>();
-            for z in z.iter_mut() {
-                *z *= scale;
-            }
-        }
+    /// What `work` says of each piece of the vocabulary, in order.
+    fn pieces<R: Send>(&self, workers: &Workers, work: impl Fn(ops::Range<usize>) -> R + Sync) -> Vec<R> {
+        let vocab = self.vocab as usize;
+        let mut said: Vec<Option<R>> = (0..vocab.div_ceil(PIECE)).map(|_| None).collect();
+        workers.pieces(&mut said, 1, |piece, said| {
+            let first = piece * PIECE;
+            said[0] = Some(work(first..vocab.min(first + PIECE)));
+        });
+        said.into_iter().flatten().collect()
     }
 
-    /// Scores, penalties, masks.
-    fn edit(&self, step: u32, z: &mut [f32]) {
+    /// The ranges of `[vocab]` numbers each.
+    fn ranges(&self, workers: &Workers, all: &[&[f32]]) -> Vec<Range> {
+        let pieces =
+            self.pieces(workers, |ids| all.iter().map(|x| range(self.isa, &x[ids.clone()])).collect::<Vec<_>>());
+        let whole = |x: usize| pieces.iter().map(|piece| piece[x]).reduce(Range::and).unwrap_or(Range::NOTHING);
+        (0..all.len()).map(whole).collect()
+    }
+
+    /// z of every id where every logit is a number of ordinary size: the twin's sums in the twin's order. With scores.
+    fn sum(&self, workers: &Workers, rows: &[&[f32]], terms: &[(usize, f32)], z: &mut [f32]) {
+        let scale = if self.rule.normalize { 1.0 / terms.iter().map(|(_, weight)| weight).sum::<f32>() } else { 1.0 };
+        workers.pieces(z, PIECE, |first, z| {
+            z.fill(0.0);
+            for (row, weight) in terms {
+                z.iter_mut().zip(&rows[*row][first..]).for_each(|(z, l)| *z += weight * l);
+            }
+            if scale != 1.0 {
+                for z in z {
+                    *z *= scale;
+                }
+            }
+        });
+    }
+
+    /// Scores, penalties, masks. Says whether there are any.
+    fn edit(&self, step: u32, z: &mut [f32]) -> bool {
+        let mut edited = !self.scores.is_empty();
         for (z, score) in z.iter_mut().zip(&self.scores) {
             *z = if *z == MASKED || *score == MASKED { MASKED } else { *z + score };
         }
         let penalties = &self.sampling.penalties;
         let first = if penalties.prompt { 0 } else { self.prompt };
         if penalties.charge() || penalties.no_repeat_ngram != 0 {
+            edited = true;
             let past = prepare::window(&self.past, first, penalties.last_n);
             let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
             for id in past {
@@ -252,47 +302,90 @@ impl CpuMixer {
             repeating.into_iter().filter(|id| *id < self.vocab).for_each(|id| z[id as usize] = MASKED);
         }
         if step < self.sampling.first_end() {
+            edited = true;
             self.ends.iter().filter(|id| **id < self.vocab).for_each(|id| z[*id as usize] = MASKED);
         }
+        edited
     }
 
-    /// The token, of which `max` is the highest z.
-    fn draw(&self, step: u32, max: f32) -> Option<u32> {
-        let Self { z, sampling, .. } = self;
-        if sampling.temperature == 0.0 {
-            return z.iter().position(|z| *z == max).map(|id| id as u32);
+    /// What is added up over the vocabulary, the highest z being `max`. Where the mix is the base, its sums are the base's.
+    fn sums(&self, workers: &Workers, step: u32, reported: &[(&[f32], f32)], max: f32, is_base: bool) -> Sums {
+        let (isa, inv_t) = (self.isa, self.sampling.inv_temperature());
+        let pieces = self.pieces(workers, |ids| {
+            let z = &self.z[ids.clone()];
+            let first = ids.start as u32;
+            let of_row = |(row, max): &(&[f32], f32)| exp_sums(isa, &row[ids.clone()], *max, 1.0);
+            let reported_sums: Vec<[f64; 2]> = reported.iter().map(of_row).collect();
+            let (base, base_max) = reported[0];
+            let mix = if is_base { reported_sums[0] } else { exp_sums(isa, z, max, 1.0) };
+            Sums {
+                mix,
+                reported: reported_sums,
+                sampled: if inv_t == 1.0 { mix[0] } else { exp_sums(isa, z, max, inv_t)[0] },
+                apart: if is_base { 0.0 } else { cross_sum(isa, z, max, &base[ids.clone()], base_max) },
+                drawn: self.draw(step, first, z, max),
+                likeliest: self.likeliest(first, z),
+            }
+        });
+        let mut all = Sums { reported: vec![[0.0; 2]; reported.len()], ..Sums::default() };
+        for piece in pieces {
+            let add = |sum: &mut [f64; 2], more: [f64; 2]| *sum = [sum[0] + more[0], sum[1] + more[1]];
+            all.reported.iter_mut().zip(piece.reported).for_each(|(sum, more)| add(sum, more));
+            add(&mut all.mix, piece.mix);
+            all.sampled += piece.sampled;
+            all.apart += piece.apart;
+            // Of equals the first, which has the lowest id.
+            if let Some(drawn) = piece.drawn
+                && all.drawn.is_none_or(|best| drawn.0 > best.0)
+            {
+                all.drawn = Some(drawn);
+            }
+            all.likeliest.extend(piece.likeliest);
         }
-        let (inv_t, seed) = (sampling.inv_temperature(), sampling.seed);
-        if sampling.filters() {
-            pick::twin(z, inv_t, seed, step, self.plain(step).kept(z))
-        } else {
-            Some(self.draw_from_all(inv_t, seed, step))
-        }
+        all.likeliest.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        all.likeliest.truncate(self.candidates);
+        all
     }
 
-    /// The id with the largest z * `inv_t` + noise, the lowest on ties, as [`pick::twin`] of all that are not masked finds it.
-    fn draw_from_all(&self, inv_t: f32, seed: u64, step: u32) -> u32 {
+    /// The best token of a piece, and how good it is, where all tokens may be drawn; `None` where filters leave some out, or where
+    /// the draw is greedy and the highest z, `max`, is not in this piece.
+    fn draw(&self, step: u32, first: u32, z: &[f32], max: f32) -> Option<(f32, u32)> {
+        if self.sampling.temperature == 0.0 {
+            let at = z.iter().position(|z| *z == max)?;
+            return Some((max, first + at as u32));
+        }
+        if self.sampling.filters() {
+            return None;
+        }
+        let (inv_t, seed) = (self.sampling.inv_temperature(), self.sampling.seed);
         let mut bounds = [0.0; RUN];
-        let mut best = (f32::NEG_INFINITY, 0);
-        for (run, z) in self.z.chunks(RUN).enumerate() {
-            let first = (run * RUN) as u32;
+        let mut best: Option<(f32, u32)> = None;
+        for (run, z) in z.chunks(RUN).enumerate() {
+            let first = first + (run * RUN) as u32;
             let bounds = &mut bounds[..z.len()];
             noise_bounds(self.isa, seed, step, first, z, inv_t, bounds);
+            let least = best.map_or(f32::NEG_INFINITY, |(score, _)| score);
             // Nearly all end here.
-            if range(self.isa, bounds).max <= best.0 {
+            if range(self.isa, bounds).max <= least {
                 continue;
             }
             for ((id, bound), z) in (first..).zip(&*bounds).zip(z) {
-                if *bound <= best.0 || *z == MASKED {
+                if *z == MASKED || best.is_some_and(|(score, _)| *bound <= score) {
                     continue;
                 }
                 let noisy = z * inv_t + pick::gumbel(pick::noise_bits(seed, step, id));
-                if noisy > best.0 {
-                    best = (noisy, id);
+                if best.is_none_or(|(score, _)| noisy > score) {
+                    best = Some((noisy, id));
                 }
             }
         }
-        best.1
+        best
+    }
+
+    /// The token of a draw from what the filters keep.
+    fn draw_from_kept(&self, step: u32) -> Option<u32> {
+        let Self { z, sampling, .. } = self;
+        pick::twin(z, sampling.inv_temperature(), sampling.seed, step, self.plain(step).kept(z))
     }
 
     fn telemetry(
@@ -300,20 +393,20 @@ impl CpuMixer {
         step: u32,
         token: u32,
         weights: Vec<f32>,
-        mix: &Normal<'_>,
-        reported: &[Normal<'_>],
+        reported: &[(&[f32], f32)],
+        max: f32,
+        sums: Sums,
     ) -> Telemetry {
-        let (base, inv_t) = (&reported[0], self.sampling.inv_temperature());
+        let inv_t = self.sampling.inv_temperature();
+        let mix = Normal::new(&self.z, max, sums.mix);
+        let reported: Vec<Normal<'_>> =
+            reported.iter().zip(sums.reported).map(|((row, max), sums)| Normal::new(row, *max, sums)).collect();
+        let base = reported[0];
         // softmax(z / T) has another normaliser.
-        let sampled_lse = match inv_t {
-            1.0 => mix.lse,
-            _ => f64::from(mix.max) * f64::from(inv_t) + exp_sums(self.isa, &self.z, mix.max, inv_t)[0].ln(),
-        };
+        let sampled_lse = f64::from(max) * f64::from(inv_t) + sums.sampled.ln();
         let sampled = |id: u32| (f64::from(self.z[id as usize]) * f64::from(inv_t) - sampled_lse).min(0.0) as f32;
         let rows = |id: u32| reported.iter().map(|row| row.log_prob(id)).collect::<Vec<f32>>();
-        let apart = cross_sum(self.isa, mix.logits, mix.max, base.logits, base.max);
-        let sum = (mix.lse - f64::from(mix.max)).exp();
-        let kl = apart / sum - (mix.lse - f64::from(mix.max)) + (base.lse - f64::from(base.max));
+        let kl = sums.apart / sums.mix[0] - (mix.lse - f64::from(mix.max)) + (base.lse - f64::from(base.max));
         Telemetry {
             step,
             token,
@@ -324,22 +417,22 @@ impl CpuMixer {
             kl: if kl > 1e28 { f32::INFINITY } else { kl.max(0.0) as f32 },
             weights,
             temperature: self.sampling.temperature,
-            candidates: self
-                .likeliest()
+            candidates: sums
+                .likeliest
                 .into_iter()
                 .map(|(id, _)| Candidate { id, mix: mix.log_prob(id), sampled: sampled(id), rows: rows(id) })
                 .collect(),
         }
     }
 
-    /// The most likely tokens, most likely first, the lowest id first where they tie.
-    fn likeliest(&self) -> Vec<(u32, f32)> {
+    /// The most likely tokens of a piece, most likely first, the lowest id first where they tie.
+    fn likeliest(&self, first: u32, z: &[f32]) -> Vec<(u32, f32)> {
         let most = self.candidates;
         let mut found: Vec<(u32, f32)> = Vec::with_capacity(most + 1);
         if most == 0 {
             return found;
         }
-        for (run, z) in self.z.chunks(RUN).enumerate() {
+        for (run, z) in z.chunks(RUN).enumerate() {
             let enough = |found: &[(u32, f32)], z: f32| {
                 found.len() == most && found.last().is_some_and(|(_, least)| z <= *least)
             };
@@ -347,7 +440,7 @@ impl CpuMixer {
             if enough(&found, range(self.isa, z).max) {
                 continue;
             }
-            for (id, z) in ((run * RUN) as u32..).zip(z) {
+            for (id, z) in (first + (run * RUN) as u32..).zip(z) {
                 if *z == MASKED || enough(&found, *z) {
                     continue;
                 }
@@ -447,7 +540,7 @@ mod tests {
                                 forced: (step == 2).then_some(17),
                                 ..Step::new(rule, sampling, step)
                             };
-                            let (got, want) = (mixer.step(&rows), twin.run(&rows));
+                            let (got, want) = (mixer.step(&Workers::alone(), &rows), twin.run(&rows));
                             let context = format!("{kind:?}, {rule:?}, {sampling:?}, step {step}");
                             match (&got, &want) {
                                 (Ok(got), Ok(want)) => alike(got, want, &context),
@@ -474,14 +567,45 @@ mod tests {
             report: &[0],
             candidates: 0,
         };
-        let refused = CpuMixer::new(&plan).expect("it is sound").step(&[&nan]);
+        let refused = CpuMixer::new(&plan).expect("it is sound").step(&Workers::alone(), &[&nan]);
         assert_eq!(refused, Err(MixError::Logits { step: 0, rows: vec![0] }));
+    }
+
+    /// What pieces say of a vocabulary comes together, the lowest ids first where they tie.
+    #[test]
+    fn a_step_in_pieces_is_the_twins() {
+        let (vocab, workers) = (3 * PIECE + 17, Workers::start(Some(2)).expect("it starts"));
+        let guided = MixRule { normalize: true, ..rule(&[1.0, 0.5]) };
+        for kind in [Kind::Random, Kind::Equal, Kind::Ties, Kind::Holes] {
+            let logits = rows_of(vocab, 2, kind);
+            let rows: Vec<&[f32]> = logits.iter().map(Vec::as_slice).collect();
+            for rule in [&rule(&[1.0]), &guided] {
+                for sampling in [Sampling::greedy(), Sampling { temperature: 0.7, seed: 5, ..Sampling::default() }] {
+                    let plan = CpuMixerPlan {
+                        vocab: vocab as u32,
+                        rows: 2,
+                        rule,
+                        sampling: &sampling,
+                        tokens: &TokenRules::default(),
+                        prompt: &[],
+                        ends: &[],
+                        report: &[0, 1],
+                        candidates: 9,
+                    };
+                    let mut mixer = CpuMixer::new(&plan).expect("it is sound");
+                    let got = mixer.step(&workers, &rows).expect("it draws");
+                    let twin = Step { report: &[0, 1], candidates: 9, ..Step::new(rule, &sampling, 0) };
+                    alike(&got, &twin.run(&rows).expect("it draws"), &format!("{kind:?}, {rule:?}, {sampling:?}"));
+                }
+            }
+        }
     }
 
     #[test]
     fn a_draw_from_all_is_the_twins() {
         let (rule, sampling) = (rule(&[1.0]), Sampling { temperature: 0.8, seed: 9, ..Sampling::default() });
-        for vocab in [1, 255, 256, 5000] {
+        let workers = Workers::start(Some(2)).expect("it starts");
+        for vocab in [1, 255, 256, PIECE + 5000] {
             let logits = rows_of(vocab, 1, Kind::Spread);
             let plan = CpuMixerPlan {
                 vocab: vocab as u32,
@@ -495,8 +619,8 @@ mod tests {
                 candidates: 0,
             };
             let mut mixer = CpuMixer::new(&plan).expect("it is sound");
-            for step in 0..200 {
-                let drawn = mixer.step(&[&logits[0]]).expect("it draws").token;
+            for step in 0..60 {
+                let drawn = mixer.step(&workers, &[&logits[0]]).expect("it draws").token;
                 assert_eq!(Some(drawn), pick::twin(&logits[0], 1.0 / 0.8, 9, step, |_| true));
             }
         }

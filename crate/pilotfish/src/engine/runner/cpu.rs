@@ -155,7 +155,7 @@ impl CpuRunner {
         let with_logits = self.with_logits;
         let workers = &self.processor.workers;
         let of_lane = |mixer: &mut CpuMixer| {
-            let telemetry = mixer.step(&rows);
+            let telemetry = mixer.step(workers, &rows);
             let logits = with_logits.then(|| mixer.logits());
             Report { telemetry, logits }
         };
