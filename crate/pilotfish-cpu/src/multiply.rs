@@ -7,8 +7,8 @@ use crate::{Isa, Workers, dispatch, float};
 /// Pieces of the work for each thread: more even out what disturbs one of them, fewer cost less.
 const PIECES: usize = 2;
 
-/// Panels of 8-bit weights that WebAssembly, which cannot prefetch, multiplies with one token at once: their arithmetic is little, so
-/// they wait for memory, and what is read in several places comes sooner. Weights of fewer bits gain nothing by it.
+/// Places of a matrix of 8-bit weights where WebAssembly, which cannot prefetch, multiplies with one token at once: there is little
+/// arithmetic to a byte, so it waits for memory, and what is read in several places comes sooner. Weights of fewer bits gain nothing.
 const ABREAST: usize = if cfg!(target_arch = "wasm32") { 4 } else { 1 };
 
 /// `out[panel, token, r]` is output `16 panel + r` of `token`; the panels are those of `matrices`, one matrix below the other.
@@ -40,13 +40,21 @@ pub fn multiply(
         let mut start = 0;
         for matrix in matrices {
             let end = start + matrix.panels();
-            let waits = tokens == 1 && matches!(matrix.layout(), Layout::Quants { bits: 8, .. });
             let mut rest = first.max(start)..last.min(end);
-            while !rest.is_empty() {
-                let n = if waits && rest.len() >= ABREAST { ABREAST } else { 1 };
-                let out = &mut piece[(rest.start - first) * tokens..][..n * tokens];
-                product(&batch, matrix, rest.start - start, &mut scratch, out);
-                rest.start += n;
+            if ABREAST > 1
+                && tokens == 1
+                && precision == Precision::Fast
+                && let Layout::Quants { bits: 8, centre, .. } = matrix.layout()
+                && rest.len() >= ABREAST
+            {
+                let each = rest.len() / ABREAST;
+                let out = &mut piece[rest.start - first..][..each * ABREAST];
+                abreast(&batch, matrix, rest.start - start, centre, out);
+                rest.start += each * ABREAST;
+            }
+            for panel in rest {
+                let out = &mut piece[(panel - first) * tokens..][..tokens];
+                product(&batch, matrix, panel - start, &mut scratch, out);
             }
             start = end;
         }
@@ -67,6 +75,20 @@ struct Batch<'a> {
     x: &'a Inputs,
     /// Of the tokens in whole tiles.
     seconds: Gathered<'a>,
+}
+
+/// Panels of 8-bit weights from `first` on, times one token, from [`ABREAST`] places on at once; `out` has room for as many from each.
+fn abreast(batch: &Batch<'_>, matrix: &Panels, first: usize, centre: i32, out: &mut [[f32; PANEL]]) {
+    let (token, seconds) = (batch.x.blocks_of(0, 1), batch.x.seconds(0));
+    let each = out.len() / ABREAST;
+    for at in 0..each {
+        let panels: [_; ABREAST] = std::array::from_fn(|p| matrix.panel(first + p * each + at));
+        let mut found = [[0.0; PANEL]; ABREAST];
+        dispatch::abreast::<8, false, false, false, ABREAST>(batch.isa, panels, centre, token, seconds, &mut found);
+        for (p, found) in found.into_iter().enumerate() {
+            out[p * each + at] = found;
+        }
+    }
 }
 
 /// Panels from `panel` on, times all tokens: as many as `out` has room for.
@@ -126,17 +148,6 @@ impl Job<'_> {
         scratch: &mut Vec<[f32; PANEL]>,
         out: &mut [[f32; PANEL]],
     ) {
-        if BITS == 8
-            && ABREAST > 1
-            && self.batch.x.tokens() == 1
-            && let Some(out) = out.first_chunk_mut::<ABREAST>()
-        {
-            let panels = std::array::from_fn(|p| self.matrix.panel(self.panel + p));
-            let Batch { isa, x, .. } = *self.batch;
-            let (token, seconds) = (x.blocks_of(0, 1), x.seconds(0));
-            dispatch::abreast::<BITS, OFFSETS, SIXTEEN, NESTED, _>(isa, panels, self.centre, token, seconds, out);
-            return;
-        }
         let mut first = 0;
         while first < out.len() {
             let rest = &mut out[first..];

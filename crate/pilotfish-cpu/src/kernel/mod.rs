@@ -22,6 +22,12 @@ pub(crate) mod portable;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod simd128;
 
+/// The same block, to be read again: WebAssembly's engines have no registers left to keep what was unpacked of it.
+#[inline]
+fn again<T>(block: &T) -> &T {
+    if cfg!(target_arch = "wasm32") { std::hint::black_box(block) } else { block }
+}
+
 /// Expands to `panel`, sixteen outputs of `T` tokens, `abreast`, those of one token for several panels at once, and `gathered`, what
 /// second digits add to sixteen outputs of many.
 ///
@@ -72,6 +78,7 @@ macro_rules! driver {
                     sums = plus::<BITS, OFFSETS, SIXTEEN, T>(block, factors, centre, x, lanes, sums);
                     for t in 0..T {
                         let Some(x) = (if T < TILE { seconds[t].at(at) } else { None }) else { continue };
+                        let block = $crate::kernel::again(block);
                         more[t] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, [more[t]])[0];
                     }
                 }
@@ -116,6 +123,7 @@ macro_rules! driver {
                         let factors = factors::<OFFSETS, SIXTEEN, NESTED>(panels[p], at, lanes, nest[p]);
                         sums[p] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, [sums[p]])[0];
                         if let Some(x) = second {
+                            let block = $crate::kernel::again(block);
                             more[p] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, [more[p]])[0];
                         }
                     }

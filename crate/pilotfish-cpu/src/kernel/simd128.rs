@@ -34,6 +34,11 @@ macro_rules! registers {
                 if T > 1 {
                     return products::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
                 }
+                match BITS {
+                    8 => return [eights::<BITS, $registers, FIRST, N>(block, $registers * lanes, x[0], start[0]); T],
+                    4 | 5 => return [nibbles::<BITS, $registers, FIRST, N>(block, $registers * lanes, x[0], start[0]); T],
+                    _ => {}
+                }
                 let mut sums = [[i32x4_splat(0); $registers]; T];
                 // Register by register, so that memory is soon asked for all lines of the block.
                 for r in 0..$registers {
@@ -51,6 +56,165 @@ registers!(four, 4);
 type Ints = v128;
 
 super::unpacking!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
+
+/// [`products`] of one token, of levels that are bytes as they lie.
+#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
+#[inline]
+fn eights<const BITS: usize, const R: usize, const FIRST: usize, const N: usize>(
+    block: &[Line; BITS],
+    lanes: usize,
+    x: &Block,
+    start: i32,
+) -> [v128; R] {
+    let groups = block[FIRST..FIRST + N][..rolled(N)].iter().zip(&x.words[FIRST..]);
+    #[cfg(feature = "relaxed-simd")]
+    {
+        // A weight is the factor of eight bits here, signed, and that of seven is what is positive of the token, or what is negative:
+        // so the sum of two products in between fits 16 bits, too.
+        let sum: i32 = x.sums[FIRST / 4..(FIRST + N) / 4].iter().sum();
+        let mut sums = [i32x4_splat(start + 128 * sum); R];
+        let mut less = [i32x4_splat(0); R];
+        for (of_group, word) in groups {
+            let x = i32x4_splat(*word);
+            let positive = i8x16_max(x, i8x16_splat(0));
+            let negative = i8x16_sub(positive, x);
+            for r in 0..R {
+                let w = v128_xor(line(of_group, lanes + r), u8x16_splat(128));
+                sums[r] = i32x4_relaxed_dot_i8x16_i7x16_add(w, positive, sums[r]);
+                less[r] = i32x4_relaxed_dot_i8x16_i7x16_add(w, negative, less[r]);
+            }
+        }
+        for r in 0..R {
+            sums[r] = i32x4_sub(sums[r], less[r]);
+        }
+        sums
+    }
+    #[cfg(not(feature = "relaxed-simd"))]
+    {
+        let mut sums = [Sum::new(); R];
+        for (of_group, word) in groups {
+            let x = factor(*word);
+            let eights = of_group.0.as_chunks::<8>().0;
+            for r in 0..R {
+                let at = 2 * (lanes + r);
+                let wide = [at, at + 1].map(|at| memory::u16x8_load_extend_u8x8(&eights[at]));
+                sums[r].add_wide(wide, x);
+            }
+        }
+        totals(sums, start)
+    }
+}
+
+/// [`products`] of one token, of levels of 4 bits or of 5.
+#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
+#[inline]
+fn nibbles<const BITS: usize, const R: usize, const FIRST: usize, const N: usize>(
+    block: &[Line; BITS],
+    lanes: usize,
+    x: &Block,
+    start: i32,
+) -> [v128; R] {
+    let mut sums = [Sum::new(); R];
+    let mut high = [i32x4_splat(0); R];
+    if BITS == 5 {
+        for r in 0..R {
+            high[r] = shift_right(line(&block[4 % BITS], lanes + r), FIRST);
+        }
+    }
+    let words = &x.words.as_chunks::<2>().0[FIRST / 2..];
+    for (of_two, words) in block[FIRST / 2..(FIRST + N) / 2][..rolled(N / 2)].iter().zip(words) {
+        let x = [factor(words[0]), factor(words[1])];
+        for r in 0..R {
+            let both = line(of_two, lanes + r);
+            let mut levels = [and(both, 15), and(shift_right(both, 4), 15)];
+            if BITS == 5 {
+                levels[0] = or(levels[0], and(shift_left(high[r], 4), 16));
+                levels[1] = or(levels[1], and(shift_left(high[r], 3), 16));
+                high[r] = shift_right(high[r], 2);
+            }
+            sums[r].add(levels[0], x[0]);
+            sums[r].add(levels[1], x[1]);
+        }
+    }
+    totals(sums, start)
+}
+
+/// `n`, hidden from the compiler. It would unroll the loop and put all products of a register together; engines then run out of
+/// registers, and moving them about costs more than all arithmetic.
+#[inline]
+fn rolled(n: usize) -> usize {
+    std::hint::black_box(n)
+}
+
+/// A register's products, and how one is added: with levels as bytes and a [`factor`].
+#[derive(Clone, Copy)]
+#[cfg(feature = "relaxed-simd")]
+struct Sum(v128);
+
+#[cfg(feature = "relaxed-simd")]
+impl Sum {
+    #[inline]
+    fn new() -> Self {
+        Self(i32x4_splat(0))
+    }
+
+    #[target_feature(enable = "relaxed-simd")]
+    #[inline]
+    fn add(&mut self, levels: v128, x: v128) {
+        self.0 = i32x4_relaxed_dot_i8x16_i7x16_add(x, levels, self.0);
+    }
+
+    #[inline]
+    fn total(self) -> v128 {
+        self.0
+    }
+}
+
+/// Those of rows 0 and 1, and of rows 2 and 3, in pairs.
+#[derive(Clone, Copy)]
+#[cfg(not(feature = "relaxed-simd"))]
+struct Sum([v128; 2]);
+
+#[cfg(not(feature = "relaxed-simd"))]
+impl Sum {
+    #[inline]
+    fn new() -> Self {
+        Self([i32x4_splat(0); 2])
+    }
+
+    #[inline]
+    fn add(&mut self, levels: v128, x: v128) {
+        self.add_wide([u16x8_extend_low_u8x16(levels), u16x8_extend_high_u8x16(levels)], x);
+    }
+
+    #[inline]
+    fn add_wide(&mut self, [low, high]: [v128; 2], x: v128) {
+        self.0[0] = i32x4_add(self.0[0], i32x4_dot_i16x8(low, x));
+        self.0[1] = i32x4_add(self.0[1], i32x4_dot_i16x8(high, x));
+    }
+
+    #[inline]
+    fn total(self) -> v128 {
+        let [low, high] = self.0;
+        i32x4_add(i32x4_shuffle::<0, 2, 4, 6>(low, high), i32x4_shuffle::<1, 3, 5, 7>(low, high))
+    }
+}
+
+/// Four columns of a token, as the factor of levels of any row.
+#[inline]
+fn factor(word: i32) -> v128 {
+    let x = i32x4_splat(word);
+    if cfg!(feature = "relaxed-simd") { x } else { i16x8_extend_low_i8x16(x) }
+}
+
+#[inline]
+fn totals<const R: usize>(sums: [Sum; R], start: i32) -> [v128; R] {
+    let mut totals = [i32x4_splat(start); R];
+    for r in 0..R {
+        totals[r] = i32x4_add(totals[r], sums[r].total());
+    }
+    totals
+}
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's, for the rows of `R` registers from `lanes` on: exact.
 #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]

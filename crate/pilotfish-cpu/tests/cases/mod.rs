@@ -127,7 +127,8 @@ fn product(isa: Isa, precision: Precision, matrix: &Panels, x: &Inputs) -> Vec<V
 pub(crate) fn integer_products_are_exact() -> usize {
     let mut numbers = Numbers(7);
     let mut checked = 0;
-    let (k, rows) = (256, 2 * PANEL + 5);
+    // Enough panels for several to be read at once, and one more.
+    let (k, rows) = (256, 5 * PANEL + 5);
     for layout in LAYOUTS {
         for choice in [Choice::Random, Choice::Largest, Choice::Smallest] {
             let weights: Vec<Levels> = (0..rows).map(|_| levels(layout, k, choice, true, &mut numbers)).collect();
