@@ -31,13 +31,15 @@ macro_rules! registers {
                 x: [&Block; T],
                 start: [i32; T],
             ) -> [[v128; $registers]; T] {
+                // Sums in pairs of many tokens do not fit the registers either way.
+                if BITS < 6 && (T == 1 || cfg!(feature = "relaxed-simd")) {
+                    return nibbles::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
+                }
                 if T > 1 {
                     return products::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
                 }
-                match BITS {
-                    8 => return [eights::<BITS, $registers, FIRST, N>(block, $registers * lanes, x[0], start[0]); T],
-                    4 | 5 => return [nibbles::<BITS, $registers, FIRST, N>(block, $registers * lanes, x[0], start[0]); T],
-                    _ => {}
+                if BITS == 8 {
+                    return [eights::<BITS, $registers, FIRST, N>(block, $registers * lanes, x[0], start[0]); T];
                 }
                 let mut sums = [[i32x4_splat(0); $registers]; T];
                 // Register by register, so that memory is soon asked for all lines of the block.
@@ -105,38 +107,47 @@ fn eights<const BITS: usize, const R: usize, const FIRST: usize, const N: usize>
     }
 }
 
-/// [`products`] of one token, of levels of 4 bits or of 5.
+/// [`products`] of levels of 4 bits or of 5.
 #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
 #[inline]
-fn nibbles<const BITS: usize, const R: usize, const FIRST: usize, const N: usize>(
+fn nibbles<const BITS: usize, const R: usize, const T: usize, const FIRST: usize, const N: usize>(
     block: &[Line; BITS],
     lanes: usize,
-    x: &Block,
-    start: i32,
-) -> [v128; R] {
-    let mut sums = [Sum::new(); R];
+    x: [&Block; T],
+    start: [i32; T],
+) -> [[v128; R]; T] {
+    let mut sums = [[Sum::new(); R]; T];
     let mut high = [i32x4_splat(0); R];
     if BITS == 5 {
         for r in 0..R {
             high[r] = shift_right(line(&block[4 % BITS], lanes + r), FIRST);
         }
     }
-    let words = &x.words.as_chunks::<2>().0[FIRST / 2..];
-    for (of_two, words) in block[FIRST / 2..(FIRST + N) / 2][..rolled(N / 2)].iter().zip(words) {
-        let x = [factor(words[0]), factor(words[1])];
+    for (at, of_two) in (FIRST / 2..).zip(&block[FIRST / 2..(FIRST + N) / 2][..rolled(N / 2)]) {
+        let mut levels = [[i32x4_splat(0); 2]; R];
         for r in 0..R {
             let both = line(of_two, lanes + r);
-            let mut levels = [and(both, 15), and(shift_right(both, 4), 15)];
+            levels[r] = [and(both, 15), and(shift_right(both, 4), 15)];
             if BITS == 5 {
-                levels[0] = or(levels[0], and(shift_left(high[r], 4), 16));
-                levels[1] = or(levels[1], and(shift_left(high[r], 3), 16));
+                levels[r][0] = or(levels[r][0], and(shift_left(high[r], 4), 16));
+                levels[r][1] = or(levels[r][1], and(shift_left(high[r], 3), 16));
                 high[r] = shift_right(high[r], 2);
             }
-            sums[r].add(levels[0], x[0]);
-            sums[r].add(levels[1], x[1]);
+        }
+        for t in 0..T {
+            let words = &x[t].words.as_chunks::<2>().0[at % 4];
+            let x = [factor(words[0]), factor(words[1])];
+            for r in 0..R {
+                sums[t][r].add(levels[r][0], x[0]);
+                sums[t][r].add(levels[r][1], x[1]);
+            }
         }
     }
-    totals(sums, start)
+    let mut all = [[i32x4_splat(0); R]; T];
+    for t in 0..T {
+        all[t] = totals(sums[t], start[t]);
+    }
+    all
 }
 
 /// `n`, hidden from the compiler. It would unroll the loop and put all products of a register together; engines then run out of
