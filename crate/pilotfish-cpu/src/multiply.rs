@@ -6,6 +6,8 @@ use crate::{Isa, Workers, dispatch, float};
 
 /// Pieces of the work for each thread: more even out what disturbs one of them, fewer cost less.
 const PIECES: usize = 2;
+/// Bytes of weights in a piece at most, about: the threads wait for the last one, which should not be long.
+const LARGE: usize = 1 << 20;
 
 /// Places of a matrix of 8-bit weights where WebAssembly, which cannot prefetch, multiplies with one token at once: there is little
 /// arithmetic to a byte, so it waits for memory, and what is read in several places comes sooner. Weights of fewer bits gain nothing.
@@ -32,7 +34,8 @@ pub fn multiply(
     let whole = tokens - tokens % isa.tile();
     let seconds = if precision == Precision::Fast { x.gathered(whole) } else { Gathered::default() };
     let batch = Batch { isa, precision, x, seconds };
-    let size = panels.div_ceil(workers.threads() * PIECES).max(1) * tokens;
+    let bytes: usize = matrices.iter().map(|matrix| matrix.bytes()).sum();
+    let size = panels.div_ceil((workers.threads() * PIECES).max(bytes / LARGE)).max(1) * tokens;
     workers.pieces(out, size, |at, piece| {
         let first = at / tokens;
         let last = first + piece.len() / tokens;
