@@ -1,5 +1,6 @@
-//! WebAssembly's 128-bit registers, four rows in one. With `relaxed-simd`, four products a lane and instruction for levels of fewer than
-//! eight bits, which its second factor does not have; otherwise levels of 16 bits, two products a lane and instruction.
+//! WebAssembly's 128-bit registers, four rows in one. With `relaxed-simd`, four products a lane and instruction of a factor of eight bits
+//! and one of seven: levels of fewer than eight bits are the latter, and of a token with levels of eight its two signs are, one after the
+//! other. Otherwise levels of 16 bits, two products a lane and instruction.
 //!
 //! What is read of a token is shared by the rows of several registers: by all of a panel where there is one token, else by half.
 
