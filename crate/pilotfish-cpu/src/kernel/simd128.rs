@@ -33,14 +33,15 @@ macro_rules! registers {
                 start: [i32; T],
             ) -> [[v128; $registers]; T] {
                 // Sums in pairs of many tokens do not fit the registers either way.
-                if BITS < 6 && (T == 1 || cfg!(feature = "relaxed-simd")) {
+                let rolls = T == 1 || cfg!(feature = "relaxed-simd");
+                if BITS < 6 && rolls {
                     return nibbles::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
+                }
+                if BITS == 8 && rolls {
+                    return eights::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
                 }
                 if T > 1 {
                     return products::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
-                }
-                if BITS == 8 {
-                    return [eights::<BITS, $registers, FIRST, N>(block, $registers * lanes, x[0], start[0]); T];
                 }
                 let mut sums = [[i32x4_splat(0); $registers]; T];
                 // Register by register, so that memory is soon asked for all lines of the block.
@@ -60,51 +61,88 @@ type Ints = v128;
 
 super::unpacking!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
 
-/// [`products`] of one token, of levels that are bytes as they lie.
+/// [`products`] of levels that are bytes as they lie: with relaxed SIMD, and of one token.
 #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
 #[inline]
-fn eights<const BITS: usize, const R: usize, const FIRST: usize, const N: usize>(
+fn eights<const BITS: usize, const R: usize, const T: usize, const FIRST: usize, const N: usize>(
     block: &[Line; BITS],
     lanes: usize,
-    x: &Block,
-    start: i32,
-) -> [v128; R] {
-    let groups = block[FIRST..FIRST + N][..rolled(N)].iter().zip(&x.words[FIRST..]);
+    x: [&Block; T],
+    start: [i32; T],
+) -> [[v128; R]; T] {
+    if T < 4 {
+        return some_eights::<BITS, R, T, FIRST, N>(block, lanes, x, start);
+    }
+    // Registers have no room for the sums of four.
+    let mut all = [[i32x4_splat(0); R]; T];
+    for t in (0..T).step_by(2) {
+        let two = some_eights::<BITS, R, 2, FIRST, N>(block, lanes, [x[t], x[t + 1]], [start[t], start[t + 1]]);
+        [all[t], all[t + 1]] = two;
+    }
+    all
+}
+
+/// [`eights`] of up to three tokens.
+#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
+#[inline]
+fn some_eights<const BITS: usize, const R: usize, const T: usize, const FIRST: usize, const N: usize>(
+    block: &[Line; BITS],
+    lanes: usize,
+    x: [&Block; T],
+    start: [i32; T],
+) -> [[v128; R]; T] {
+    let groups = (FIRST..).zip(&block[FIRST..FIRST + N][..rolled(N)]);
     #[cfg(feature = "relaxed-simd")]
     {
         // A weight is the factor of eight bits here, signed, and that of seven is what is positive of the token, or what is negative:
         // so the sum of two products in between fits 16 bits, too.
-        let sum: i32 = x.sums[FIRST / 4..(FIRST + N) / 4].iter().sum();
-        let mut sums = [i32x4_splat(start + 128 * sum); R];
-        let mut less = [i32x4_splat(0); R];
-        for (of_group, word) in groups {
-            let x = i32x4_splat(*word);
-            let positive = i8x16_max(x, i8x16_splat(0));
-            let negative = i8x16_sub(positive, x);
+        let mut sums = [[i32x4_splat(0); R]; T];
+        let mut less = [[i32x4_splat(0); R]; T];
+        for t in 0..T {
+            let sum: i32 = x[t].sums[FIRST / 4..(FIRST + N) / 4].iter().sum();
+            sums[t] = [i32x4_splat(start[t] + 128 * sum); R];
+        }
+        for (g, of_group) in groups {
+            let mut signs = [[i32x4_splat(0); 2]; T];
+            for t in 0..T {
+                let x = i32x4_splat(x[t].words[g % 8]);
+                let positive = i8x16_max(x, i8x16_splat(0));
+                signs[t] = [positive, i8x16_sub(positive, x)];
+            }
             for r in 0..R {
                 let w = v128_xor(line(of_group, lanes + r), u8x16_splat(128));
-                sums[r] = i32x4_relaxed_dot_i8x16_i7x16_add(w, positive, sums[r]);
-                less[r] = i32x4_relaxed_dot_i8x16_i7x16_add(w, negative, less[r]);
+                for t in 0..T {
+                    sums[t][r] = i32x4_relaxed_dot_i8x16_i7x16_add(w, signs[t][0], sums[t][r]);
+                    less[t][r] = i32x4_relaxed_dot_i8x16_i7x16_add(w, signs[t][1], less[t][r]);
+                }
             }
         }
-        for r in 0..R {
-            sums[r] = i32x4_sub(sums[r], less[r]);
+        for t in 0..T {
+            for r in 0..R {
+                sums[t][r] = i32x4_sub(sums[t][r], less[t][r]);
+            }
         }
         sums
     }
     #[cfg(not(feature = "relaxed-simd"))]
     {
-        let mut sums = [Sum::new(); R];
-        for (of_group, word) in groups {
-            let x = factor(*word);
+        let mut sums = [[Sum::new(); R]; T];
+        for (g, of_group) in groups {
             let eights = of_group.0.as_chunks::<8>().0;
-            for r in 0..R {
-                let at = 2 * (lanes + r);
-                let wide = [at, at + 1].map(|at| memory::u16x8_load_extend_u8x8(&eights[at]));
-                sums[r].add_wide(wide, x);
+            for t in 0..T {
+                let x = factor(x[t].words[g % 8]);
+                for r in 0..R {
+                    let at = 2 * (lanes + r);
+                    let wide = [at, at + 1].map(|at| memory::u16x8_load_extend_u8x8(&eights[at]));
+                    sums[t][r].add_wide(wide, x);
+                }
             }
         }
-        totals(sums, start)
+        let mut all = [[i32x4_splat(0); R]; T];
+        for t in 0..T {
+            all[t] = totals(sums[t], start[t]);
+        }
+        all
     }
 }
 
