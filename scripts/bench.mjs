@@ -164,19 +164,27 @@ async function measure(page, { url, adapterUrls, promptTokens, gen, runs, backen
   return { ...loaded, all };
 }
 
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        model: { type: 'string', default: 'smollm2-135m-instruct-q4_1' },
+        prompt: { type: 'string', default: '20' },
+        gen: { type: 'string', default: '16' },
+        runs: { type: 'string', default: '3' },
+        browser: { type: 'string', default: 'chromium' },
+        backend: { type: 'string', default: 'gpu' },
+        peers: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    throw new Stop(error instanceof Error ? error.message : String(error), usage);
+  }
+}
+
 await run(async () => {
-  const { values } = parseArgs({
-    options: {
-      model: { type: 'string', default: 'smollm2-135m-instruct-q4_1' },
-      prompt: { type: 'string', default: '20' },
-      gen: { type: 'string', default: '16' },
-      runs: { type: 'string', default: '3' },
-      browser: { type: 'string', default: 'chromium' },
-      backend: { type: 'string', default: 'gpu' },
-      peers: { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
-    },
-  });
+  const values = readOptions();
   if (values.peers) {
     await peers(values);
     return;
