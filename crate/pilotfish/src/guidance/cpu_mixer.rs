@@ -260,7 +260,7 @@ impl CpuMixer {
         (0..all.len()).map(whole).collect()
     }
 
-    /// z of every id where every logit is a number of ordinary size: the twin's sums in the twin's order. With scores.
+    /// z of every id where every logit is a number of ordinary size: the twin's sums in the twin's order.
     fn sum(&self, workers: &Workers, rows: &[&[f32]], terms: &[(usize, f32)], z: &mut [f32]) {
         let scale = if self.rule.normalize { 1.0 / terms.iter().map(|(_, weight)| weight).sum::<f32>() } else { 1.0 };
         workers.pieces(z, PIECE, |first, z| {
