@@ -138,11 +138,7 @@ fn some_eights<const BITS: usize, const R: usize, const T: usize, const FIRST: u
                 }
             }
         }
-        let mut all = [[i32x4_splat(0); R]; T];
-        for t in 0..T {
-            all[t] = totals(sums[t], start[t]);
-        }
-        all
+        totals(sums, start)
     }
 }
 
@@ -182,11 +178,7 @@ fn nibbles<const BITS: usize, const R: usize, const T: usize, const FIRST: usize
             }
         }
     }
-    let mut all = [[i32x4_splat(0); R]; T];
-    for t in 0..T {
-        all[t] = totals(sums[t], start[t]);
-    }
-    all
+    totals(sums, start)
 }
 
 /// `n`, hidden from the compiler. It would unroll the loop and put all products of a register together; engines then run out of
@@ -196,7 +188,8 @@ fn rolled(n: usize) -> usize {
     std::hint::black_box(n)
 }
 
-/// A register's products, and how one is added: with levels as bytes and a [`factor`].
+/// A register's products, and how one is added: with levels of up to six bits, as bytes, and a [`factor`]. The sum of two products in
+/// between fits 16 bits (63 * 127 * 2), so that every engine gives the same.
 #[derive(Clone, Copy)]
 #[cfg(feature = "relaxed-simd")]
 struct Sum(v128);
@@ -257,11 +250,14 @@ fn factor(word: i32) -> v128 {
     if cfg!(feature = "relaxed-simd") { x } else { i16x8_extend_low_i8x16(x) }
 }
 
+/// What the sums come to, each token's on top of its `start`.
 #[inline]
-fn totals<const R: usize>(sums: [Sum; R], start: i32) -> [v128; R] {
-    let mut totals = [i32x4_splat(start); R];
-    for r in 0..R {
-        totals[r] = i32x4_add(totals[r], sums[r].total());
+fn totals<const R: usize, const T: usize>(sums: [[Sum; R]; T], start: [i32; T]) -> [[v128; R]; T] {
+    let mut totals = [[i32x4_splat(0); R]; T];
+    for t in 0..T {
+        for r in 0..R {
+            totals[t][r] = i32x4_add(i32x4_splat(start[t]), sums[t][r].total());
+        }
     }
     totals
 }
@@ -275,53 +271,30 @@ fn products<const BITS: usize, const R: usize, const T: usize, const FIRST: usiz
     x: [&Block; T],
     start: [i32; T],
 ) -> [[v128; R]; T] {
-    let mut sums = [[i32x4_splat(0); R]; T];
-    for t in 0..T {
-        sums[t] = [i32x4_splat(start[t]); R];
-    }
-    #[cfg(feature = "relaxed-simd")]
-    if BITS < 8 {
-        for g in FIRST..FIRST + N {
-            for r in 0..R {
-                let w = levels::<BITS>(block, g, lanes + r);
-                for t in 0..T {
-                    // The sum of two products in between fits 16 bits (63 * 127 * 2), so that every engine gives the same.
-                    sums[t][r] = i32x4_relaxed_dot_i8x16_i7x16_add(i32x4_splat(x[t].words[g]), w, sums[t][r]);
-                }
-            }
-        }
-        return sums;
-    }
-    // Levels of 16 bits, whose products are added in pairs: those of rows 0 and 1, and those of rows 2 and 3.
-    let mut pairs = [[[i32x4_splat(0); 2]; R]; T];
+    let mut sums = [[Sum::new(); R]; T];
     for g in FIRST..FIRST + N {
         let mut xs = [i32x4_splat(0); T];
         for t in 0..T {
-            xs[t] = i16x8_extend_low_i8x16(i32x4_splat(x[t].words[g]));
+            xs[t] = factor(x[t].words[g]);
         }
         for r in 0..R {
-            let [low, high] = wide::<BITS>(block, g, lanes + r);
+            #[cfg(feature = "relaxed-simd")]
+            let w = levels::<BITS>(block, g, lanes + r);
+            #[cfg(not(feature = "relaxed-simd"))]
+            let w = wide::<BITS>(block, g, lanes + r);
             for t in 0..T {
-                let [before_low, before_high] = pairs[t][r];
-                pairs[t][r] = [
-                    i32x4_add(before_low, i32x4_dot_i16x8(low, xs[t])),
-                    i32x4_add(before_high, i32x4_dot_i16x8(high, xs[t])),
-                ];
+                #[cfg(feature = "relaxed-simd")]
+                sums[t][r].add(w, xs[t]);
+                #[cfg(not(feature = "relaxed-simd"))]
+                sums[t][r].add_wide(w, xs[t]);
             }
         }
     }
-    for t in 0..T {
-        for r in 0..R {
-            let [low, high] = pairs[t][r];
-            let even = i32x4_shuffle::<0, 2, 4, 6>(low, high);
-            let odd = i32x4_shuffle::<1, 3, 5, 7>(low, high);
-            sums[t][r] = i32x4_add(sums[t][r], i32x4_add(even, odd));
-        }
-    }
-    sums
+    totals(sums, start)
 }
 
 /// As `levels`, in 16 bits each: rows 0 and 1, rows 2 and 3.
+#[cfg(not(feature = "relaxed-simd"))]
 #[inline]
 fn wide<const BITS: usize>(block: &[Line; BITS], g: usize, lanes: usize) -> [Ints; 2] {
     if BITS == 8 {
