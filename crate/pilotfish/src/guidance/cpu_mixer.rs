@@ -619,7 +619,7 @@ mod tests {
                 candidates: 0,
             };
             let mut mixer = CpuMixer::new(&plan).expect("it is sound");
-            for step in 0..60 {
+            for step in 0..200 {
                 let drawn = mixer.step(&workers, &[&logits[0]]).expect("it draws").token;
                 assert_eq!(Some(drawn), pick::twin(&logits[0], 1.0 / 0.8, 9, step, |_| true));
             }
