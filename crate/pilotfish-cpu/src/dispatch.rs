@@ -4,8 +4,9 @@
 
 #![allow(unsafe_code, reason = "calls of functions with target features, each guarded by an `Isa`")]
 
-use crate::attend::Tile;
+use crate::attend::{Attention, State};
 use crate::inputs::{self, Block, Gathered, Seconds};
+use crate::kernel::rows::RUN;
 use crate::panels::{PANEL, Panel};
 use crate::{attend, elements, kernel, multiply, noise, softmax};
 
@@ -23,6 +24,9 @@ enum Set {
     NeonDot,
     #[cfg(target_arch = "aarch64")]
     Neon,
+    /// Relaxed SIMD whose dot product takes eight bits of both factors.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"))]
+    WholeBytes,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     Simd128,
     Portable,
@@ -53,6 +57,10 @@ impl Isa {
             }
             found.push(Self(Set::Neon));
         }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"))]
+        if kernel::simd128::whole_bytes() {
+            found.push(Self(Set::WholeBytes));
+        }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         found.push(Self(Set::Simd128));
         found.push(Self(Set::Portable));
@@ -64,7 +72,8 @@ impl Isa {
         Self::available()[0]
     }
 
-    /// Its name: `avx512-vnni`, `avx-vnni`, `avx2`, `neon-dotprod`, `neon`, `simd128`, `relaxed-simd` or `portable`.
+    /// Its name: `avx512-vnni`, `avx-vnni`, `avx2`, `neon-dotprod`, `neon`, `simd128`, `relaxed-simd`,
+    /// `relaxed-simd-u8` where its dot product takes eight bits of both factors, or `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Avx512 => "avx512-vnni",
@@ -74,6 +83,8 @@ impl Isa {
             Set::NeonDot => "neon-dotprod",
             #[cfg(target_arch = "aarch64")]
             Set::Neon => "neon",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"))]
+            Set::WholeBytes => "relaxed-simd-u8",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Set::Simd128 if cfg!(feature = "relaxed-simd") => "relaxed-simd",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -117,6 +128,8 @@ macro_rules! call {
             Set::Neon => unsafe {
                 kernel::neon::$function::<$($generic),+>($($argument),+);
             },
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"))]
+            Set::WholeBytes => kernel::simd128::two::$function::<$($generic),+>($($argument),+),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Set::Simd128 => kernel::simd128::two::$function::<$($generic),+>($($argument),+),
             _ => kernel::portable::$function::<$($generic),+>($($argument),+),
@@ -133,8 +146,17 @@ pub(crate) fn panel<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool,
     seconds: [Seconds<'_>; T],
     out: &mut [[f32; PANEL]; T],
 ) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"))]
+    if BITS == 8 && isa.0 == Set::WholeBytes {
+        use kernel::simd128::{four_whole, two_whole};
+        return if T == 1 {
+            four_whole::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
+        } else {
+            two_whole::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
+        };
+    }
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    if T == 1 && isa.0 == Set::Simd128 {
+    if T == 1 && isa.0 != Set::Portable {
         return kernel::simd128::four::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
     }
     call!(isa, panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out));
@@ -147,21 +169,30 @@ pub(crate) fn abreast<
     const SIXTEEN: bool,
     const NESTED: bool,
     const P: usize,
+    const T: usize,
 >(
     isa: Isa,
     panels: [Panel<'_>; P],
     centre: i32,
-    token: &[Block],
-    seconds: Seconds<'_>,
-    out: &mut [[f32; PANEL]; P],
+    tokens: &[Block],
+    seconds: [Seconds<'_>; T],
+    out: &mut [[[f32; PANEL]; T]; P],
 ) {
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    if isa.0 == Set::Simd128 {
-        return kernel::simd128::four::abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P>(
-            panels, centre, token, seconds, out,
-        );
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"))]
+    if BITS == 8 && isa.0 == Set::WholeBytes {
+        use kernel::simd128::{four_whole, two_whole};
+        return if T <= 2 {
+            four_whole::abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P, T>(panels, centre, tokens, seconds, out);
+        } else {
+            two_whole::abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P, T>(panels, centre, tokens, seconds, out);
+        };
     }
-    call!(isa, abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P>(panels, centre, token, seconds, out));
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    if T == 1 && isa.0 != Set::Portable {
+        use kernel::simd128::four::abreast;
+        return abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P, T>(panels, centre, tokens, seconds, out);
+    }
+    call!(isa, abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P, T>(panels, centre, tokens, seconds, out));
 }
 
 /// [`kernel`]'s `gathered` of an instruction set.
@@ -172,7 +203,22 @@ pub(crate) fn gathered<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bo
     seconds: &Gathered<'_>,
     out: &mut [[f32; PANEL]],
 ) {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"))]
+    if BITS == 8 && isa.0 == Set::WholeBytes {
+        use kernel::simd128::two_whole::gathered;
+        return gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
+    }
     call!(isa, gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out));
+}
+
+/// [`kernel`]'s `dot_halves` of an instruction set.
+pub(crate) fn dot_halves<const G: usize>(isa: Isa, x: [&[f32]; G], rows: &[&[u16]], out: &mut [[f32; RUN]; G]) {
+    call!(isa, dot_halves::<G>(x, rows, out));
+}
+
+/// [`kernel`]'s `add_halves` of an instruction set.
+pub(crate) fn add_halves<const G: usize>(isa: Isa, weights: &[[f32; RUN]; G], rows: &[&[u16]], out: [&mut [f32]; G]) {
+    call!(isa, add_halves::<G>(weights, rows, out));
 }
 
 /// Asks memory for what lies `BYTES` after `x`, whatever that is.
@@ -225,8 +271,8 @@ versions! {
     fn refine(row: &[f32], blocks: &[Block], picks: &[u32], seconds: &mut [Block]) = inputs::refine;
     /// See [`multiply::floats`].
     fn floats<const T: usize>(columns: &[[f32; PANEL]], x: [&[f32]; T], out: &mut [[f32; PANEL]; T]) = multiply::floats;
-    /// See [`attend::tile`].
-    fn tile(tile: &Tile<'_>, out: &mut [f32]) = attend::tile;
+    /// See [`attend::weigh`].
+    fn weigh(heads: &Attention, scores: &mut [f32; RUN], n: usize, state: &mut State) -> f32 = attend::weigh;
     /// See [`elements::rms_norm`].
     fn rms_norm(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) = elements::body::rms_norm;
     /// See [`elements::add_normed`].

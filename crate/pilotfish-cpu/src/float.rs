@@ -67,6 +67,20 @@ pub(crate) fn total(lanes: [f32; 16]) -> f32 {
     (four[0] + four[2]) + (four[1] + four[3])
 }
 
+/// The largest of sixteen lanes, in a tree; those that are no numbers are passed over where they can be.
+#[inline(always)]
+pub(crate) fn most(lanes: [f32; 16]) -> f32 {
+    let mut eight = [0.0; 8];
+    for i in 0..8 {
+        eight[i] = larger(lanes[i], lanes[i + 8]);
+    }
+    let mut four = [0.0; 4];
+    for i in 0..4 {
+        four[i] = larger(eight[i], eight[i + 4]);
+    }
+    larger(larger(four[0], four[2]), larger(four[1], four[3]))
+}
+
 /// The sum of sixteen integers, in a tree. Of levels that are none, since a value was not finite, it is any number.
 #[inline(always)]
 pub(crate) fn total_integers(lanes: [i32; 16]) -> i32 {

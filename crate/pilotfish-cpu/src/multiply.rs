@@ -1,7 +1,7 @@
 //! Products of matrices with a batch of inputs.
 
 use crate::inputs::{Gathered, Inputs, Precision, Seconds};
-use crate::panels::{Layout, PANEL, Panels, Scale};
+use crate::panels::{Layout, PANEL, Panel, Panels, Scale};
 use crate::{Isa, Workers, dispatch, float};
 
 /// Pieces of the work for each thread: more even out what disturbs one of them, fewer cost less.
@@ -9,7 +9,7 @@ const PIECES: usize = 2;
 /// Bytes of weights in a piece at most, about: the threads wait for the last one, which should not be long.
 const LARGE: usize = 1 << 20;
 
-/// Places of a matrix of 8-bit weights where WebAssembly, which cannot prefetch, multiplies with one token at once: there is little
+/// Places of a matrix of 8-bit weights where WebAssembly, which cannot prefetch, multiplies with few tokens at once: there is little
 /// arithmetic to a byte, so it waits for memory, and what is read in several places comes sooner. Weights of fewer bits gain nothing.
 const ABREAST: usize = if cfg!(target_arch = "wasm32") { 4 } else { 1 };
 
@@ -43,21 +43,10 @@ pub fn multiply(
         let mut start = 0;
         for matrix in matrices {
             let end = start + matrix.panels();
-            let mut rest = first.max(start)..last.min(end);
-            if ABREAST > 1
-                && tokens == 1
-                && precision == Precision::Fast
-                && let Layout::Quants { bits: 8, centre, .. } = matrix.layout()
-                && rest.len() >= ABREAST
-            {
-                let each = rest.len() / ABREAST;
-                let out = &mut piece[rest.start - first..][..each * ABREAST];
-                abreast(&batch, matrix, rest.start - start, centre, out);
-                rest.start += each * ABREAST;
-            }
-            for panel in rest {
-                let out = &mut piece[(panel - first) * tokens..][..tokens];
-                product(&batch, matrix, panel - start, &mut scratch, out);
+            let here = first.max(start)..last.min(end);
+            if !here.is_empty() {
+                let out = &mut piece[(here.start - first) * tokens..(here.end - first) * tokens];
+                product(&batch, matrix, here.start - start, &mut scratch, out);
             }
             start = end;
         }
@@ -78,20 +67,6 @@ struct Batch<'a> {
     x: &'a Inputs,
     /// Of the tokens in whole tiles.
     seconds: Gathered<'a>,
-}
-
-/// Panels of 8-bit weights from `first` on, times one token, from [`ABREAST`] places on at once; `out` has room for as many from each.
-fn abreast(batch: &Batch<'_>, matrix: &Panels, first: usize, centre: i32, out: &mut [[f32; PANEL]]) {
-    let (token, seconds) = (batch.x.blocks_of(0, 1), batch.x.seconds(0));
-    let each = out.len() / ABREAST;
-    for at in 0..each {
-        let panels: [_; ABREAST] = std::array::from_fn(|p| matrix.panel(first + p * each + at));
-        let mut found = [[0.0; PANEL]; ABREAST];
-        dispatch::abreast::<8, false, false, false, ABREAST>(batch.isa, panels, centre, token, seconds, &mut found);
-        for (p, found) in found.into_iter().enumerate() {
-            out[p * each + at] = found;
-        }
-    }
 }
 
 /// Panels from `panel` on, times all tokens: as many as `out` has room for.
@@ -121,23 +96,23 @@ fn product(
             let nested = matches!(scale, Scale::Nested { .. });
             let sixteen = matches!(scale, Scale::Nested { columns: 16 });
             match (bits, offsets, sixteen, nested) {
-                (4, false, false, false) => job.each::<4, false, false, false>(scratch, out),
-                (4, true, false, false) => job.each::<4, true, false, false>(scratch, out),
-                (5, false, false, false) => job.each::<5, false, false, false>(scratch, out),
-                (5, true, false, false) => job.each::<5, true, false, false>(scratch, out),
-                (8, false, false, false) => job.each::<8, false, false, false>(scratch, out),
-                (4, true, false, true) => job.each::<4, true, false, true>(scratch, out),
-                (5, true, false, true) => job.each::<5, true, false, true>(scratch, out),
-                (4, false, true, true) => job.each::<4, false, true, true>(scratch, out),
-                (4, true, true, true) => job.each::<4, true, true, true>(scratch, out),
-                (6, false, true, true) => job.each::<6, false, true, true>(scratch, out),
+                (4, false, false, false) => job.all::<4, false, false, false>(scratch, out),
+                (4, true, false, false) => job.all::<4, true, false, false>(scratch, out),
+                (5, false, false, false) => job.all::<5, false, false, false>(scratch, out),
+                (5, true, false, false) => job.all::<5, true, false, false>(scratch, out),
+                (8, false, false, false) => job.all::<8, false, false, false>(scratch, out),
+                (4, true, false, true) => job.all::<4, true, false, true>(scratch, out),
+                (5, true, false, true) => job.all::<5, true, false, true>(scratch, out),
+                (4, false, true, true) => job.all::<4, false, true, true>(scratch, out),
+                (4, true, true, true) => job.all::<4, true, true, true>(scratch, out),
+                (6, false, true, true) => job.all::<6, false, true, true>(scratch, out),
                 other => unreachable!("no format has the layout {other:?}"),
             }
         }
     }
 }
 
-/// A panel of quants and the tokens that it is multiplied with.
+/// Panels of quants, from one on, and the tokens that they are multiplied with.
 struct Job<'a> {
     batch: &'a Batch<'a>,
     matrix: &'a Panels,
@@ -146,30 +121,99 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn each<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
+    /// As many panels as `out` has room for.
+    fn all<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
         &self,
         scratch: &mut Vec<[f32; PANEL]>,
         out: &mut [[f32; PANEL]],
     ) {
+        let tokens = self.batch.x.tokens();
+        let mut done = 0;
+        if ABREAST > 1 && (tokens > 1 || BITS == 8) {
+            done = out.len() / tokens / ABREAST * ABREAST;
+            let out = &mut out[..done * tokens];
+            match tokens {
+                _ if tokens > self.batch.isa.tile() => done = 0,
+                1 => self.abreast::<BITS, OFFSETS, SIXTEEN, NESTED, 1>(out),
+                2 => self.abreast::<BITS, OFFSETS, SIXTEEN, NESTED, 2>(out),
+                3 => self.abreast::<BITS, OFFSETS, SIXTEEN, NESTED, 3>(out),
+                _ => self.abreast::<BITS, OFFSETS, SIXTEEN, NESTED, 4>(out),
+            }
+        }
+        for (at, out) in out.chunks_mut(tokens).enumerate() {
+            if at >= done {
+                self.each::<BITS, OFFSETS, SIXTEEN, NESTED>(self.panel + at, out);
+            }
+            self.gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(self.panel + at, scratch, out);
+        }
+    }
+
+    /// A panel, times all tokens.
+    fn each<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
+        &self,
+        panel: usize,
+        out: &mut [[f32; PANEL]],
+    ) {
+        let panel = self.matrix.panel(panel);
         let mut first = 0;
         while first < out.len() {
             let rest = &mut out[first..];
             first += match rest.len().min(self.batch.isa.tile()) {
-                8.. => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 8>(first, rest),
-                4.. => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 4>(first, rest),
-                3 => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 3>(first, rest),
-                2 => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 2>(first, rest),
-                _ => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 1>(first, rest),
+                8.. => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 8>(panel, first, rest),
+                4.. => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 4>(panel, first, rest),
+                3 => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 3>(panel, first, rest),
+                2 => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 2>(panel, first, rest),
+                _ => self.tile::<BITS, OFFSETS, SIXTEEN, NESTED, 1>(panel, first, rest),
             };
         }
+    }
+
+    /// Panels from [`ABREAST`] places on at once, times all tokens; `out` has room for as many from each.
+    fn abreast<
+        const BITS: usize,
+        const OFFSETS: bool,
+        const SIXTEEN: bool,
+        const NESTED: bool,
+        const T: usize,
+    >(
+        &self,
+        out: &mut [[f32; PANEL]],
+    ) {
+        let tokens = self.batch.x.blocks_of(0, T);
+        let seconds = std::array::from_fn(|t| self.seconds::<T>(t));
+        let out = out.as_chunks_mut::<T>().0;
+        let each = out.len() / ABREAST;
+        for at in 0..each {
+            let panels: [_; ABREAST] = std::array::from_fn(|p| self.matrix.panel(self.panel + p * each + at));
+            let mut found = [[[0.0; PANEL]; T]; ABREAST];
+            dispatch::abreast::<BITS, OFFSETS, SIXTEEN, NESTED, ABREAST, T>(
+                self.batch.isa,
+                panels,
+                self.centre,
+                tokens,
+                seconds,
+                &mut found,
+            );
+            for (p, found) in found.into_iter().enumerate() {
+                out[p * each + at] = found;
+            }
+        }
+    }
+
+    /// Adds the second digits of whole tiles: by themselves, as they are where they are added in the same pass.
+    fn gathered<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
+        &self,
+        panel: usize,
+        scratch: &mut Vec<[f32; PANEL]>,
+        out: &mut [[f32; PANEL]],
+    ) {
         if self.batch.seconds.is_empty() {
             return;
         }
-        // By themselves, as they are where they are added in the same pass.
         let whole = out.len() - out.len() % self.batch.isa.tile();
         scratch.clear();
         scratch.resize(whole, [0.0; PANEL]);
-        let panel = self.matrix.panel(self.panel);
+        let panel = self.matrix.panel(panel);
         dispatch::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(
             self.batch.isa,
             panel,
@@ -182,18 +226,21 @@ impl Job<'_> {
         }
     }
 
-    /// Tokens `first..first + T`; gives `T`.
+    /// Second digits of a token that is multiplied with `T - 1` others: of whole tiles, they are gathered.
+    fn seconds<const T: usize>(&self, token: usize) -> Seconds<'_> {
+        if T == self.batch.isa.tile() { Seconds::default() } else { self.batch.x.seconds(token) }
+    }
+
+    /// Tokens `first..first + T` of a panel; gives `T`.
     fn tile<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool, const T: usize>(
         &self,
+        panel: Panel<'_>,
         first: usize,
         out: &mut [[f32; PANEL]],
     ) -> usize {
         let Some(out) = out.first_chunk_mut::<T>() else { return T };
-        let panel = self.matrix.panel(self.panel);
         let tokens = self.batch.x.blocks_of(first, T);
-        let seconds = std::array::from_fn(|t| {
-            if T == self.batch.isa.tile() { Seconds::default() } else { self.batch.x.seconds(first + t) }
-        });
+        let seconds = std::array::from_fn(|t| self.seconds::<T>(first + t));
         dispatch::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(self.batch.isa, panel, self.centre, tokens, seconds, out);
         T
     }

@@ -12,11 +12,14 @@ const LANES: usize = 8;
 const TILE: usize = 4;
 /// As with AVX-512.
 const AHEAD: usize = 2048;
+const ROWS: usize = 2;
+const ACROSS: usize = 2;
 pub(super) type Ints = __m256i;
 pub(super) type Floats = __m256;
 
 super::driver!(#[target_feature(enable = "avx2,fma,f16c")]);
 super::unpacking!(#[target_feature(enable = "avx2,fma,f16c")]);
+super::rows::rows!(#[target_feature(enable = "avx2,fma,f16c")]);
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -100,6 +103,16 @@ ops! {
     fn signed_bytes(x: &[i8; PANEL], lanes: usize) -> Floats {
         let eight = memory::_mm_loadu_si64(&x.as_chunks::<8>().0[lanes]);
         _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight))
+    }
+    fn totals(x: [Floats; 4]) -> [f32; 4] {
+        let [a, b, c, d] = x;
+        quarters(_mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d)))
+    }
+    /// Both halves, added up.
+    fn quarters(x: Floats) -> [f32; 4] {
+        let mut out = [0.0; 4];
+        memory::_mm_storeu_ps(&mut out, _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x)));
+        out
     }
     fn load(x: &[f32; PANEL], lanes: usize) -> Floats { memory::_mm256_loadu_ps(&x.as_chunks::<8>().0[lanes]) }
     fn store(x: Floats, out: &mut [f32; PANEL], lanes: usize) {

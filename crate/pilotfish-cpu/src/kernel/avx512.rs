@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use safe_unaligned_simd::x86_64 as memory;
 
+use super::avx2;
 use crate::dispatch;
 use crate::inputs::Block;
 use crate::panels::{Line, PANEL};
@@ -12,11 +13,14 @@ const LANES: usize = 16;
 pub(crate) const TILE: usize = 8;
 /// How far ahead weights are asked for, in bytes: one token reads them once and computes less than memory takes to answer.
 const AHEAD: usize = 2048;
+const ROWS: usize = 4;
+const ACROSS: usize = 4;
 type Ints = __m512i;
 type Floats = __m512;
 
 super::driver!(#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]);
 super::unpacking!(#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]);
+super::rows::rows!(#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]);
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
@@ -71,5 +75,13 @@ ops! {
         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(memory::_mm_loadu_si128(x)))
     }
     fn load(x: &[f32; PANEL], _lanes: usize) -> Floats { memory::_mm512_loadu_ps(x) }
+    fn totals(x: [Floats; 4]) -> [f32; 4] {
+        let [a, b, c, d] = x;
+        let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        let four = _mm512_add_ps(_mm512_shuffle_ps::<0x44>(ab, cd), _mm512_shuffle_ps::<0xee>(ab, cd));
+        let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(four)));
+        avx2::quarters(_mm256_add_ps(_mm512_castps512_ps256(four), upper))
+    }
     fn store(x: Floats, out: &mut [f32; PANEL], _lanes: usize) { memory::_mm512_storeu_ps(out, x) }
 }

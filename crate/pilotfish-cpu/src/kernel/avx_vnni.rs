@@ -6,6 +6,7 @@ use super::avx2::{
     Floats, Ints, add, and, floats, fma, halves, line, load, mul, or, shift_left, shift_right, signed_bytes, splat,
     store, zero,
 };
+pub(crate) use super::avx2::{add_halves, dot_halves};
 use crate::inputs::Block;
 use crate::panels::Line;
 

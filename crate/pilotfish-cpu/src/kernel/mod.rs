@@ -19,6 +19,7 @@ pub(crate) mod neon;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon_dot;
 pub(crate) mod portable;
+pub(crate) mod rows;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod simd128;
 
@@ -28,7 +29,7 @@ fn again<T>(block: &T) -> &T {
     if cfg!(target_arch = "wasm32") { std::hint::black_box(block) } else { block }
 }
 
-/// Expands to `panel`, sixteen outputs of `T` tokens, `abreast`, those of one token for several panels at once, and `gathered`, what
+/// Expands to `panel`, sixteen outputs of `T` tokens, `abreast`, those of several panels at once, and `gathered`, what
 /// second digits add to sixteen outputs of many.
 ///
 /// `$features` are the attributes that every function of the file has. The file defines `LANES` (rows in a register), `TILE` (tokens
@@ -88,8 +89,7 @@ macro_rules! driver {
             }
         }
 
-        /// As [`panel`], sixteen outputs of one token for each of some panels, block by block in turns: memory that is read in several
-        /// places at once comes sooner.
+        /// As [`panel`], of some panels, block by block in turns: memory that is read in several places at once comes sooner.
         $(#[$features])*
         pub(crate) fn abreast<
             const BITS: usize,
@@ -97,39 +97,56 @@ macro_rules! driver {
             const SIXTEEN: bool,
             const NESTED: bool,
             const P: usize,
+            const T: usize,
         >(
             panels: [$crate::panels::Panel<'_>; P],
             centre: i32,
-            token: &[$crate::inputs::Block],
-            seconds: $crate::inputs::Seconds<'_>,
-            out: &mut [[f32; 16]; P],
+            tokens: &[$crate::inputs::Block],
+            seconds: [$crate::inputs::Seconds<'_>; T],
+            out: &mut [[[f32; 16]; T]; P],
         ) {
             let mut blocks = [panels[0].quants.as_chunks::<BITS>().0; P];
             for p in 1..P {
-                blocks[p] = panels[p].quants.as_chunks::<BITS>().0;
+                blocks[p] = &panels[p].quants.as_chunks::<BITS>().0[..blocks[0].len()];
             }
-            for lanes in 0..16 / LANES {
-                let mut sums = [zero(); P];
-                let mut more = [zero(); P];
-                let mut seconds = seconds;
-                let mut nest = [[zero(); 2]; P];
-                for (at, x) in token.iter().enumerate() {
-                    let second = seconds.at(at);
-                    for p in 0..P {
-                        let block = &blocks[p][at];
+            let mut rows = [tokens; T];
+            for t in 0..T {
+                rows[t] = &tokens[blocks[0].len() * t..][..blocks[0].len()];
+            }
+            let mut sums = [[[zero(); T]; 16 / LANES]; P];
+            let mut more = [[[zero(); T]; 16 / LANES]; P];
+            let mut seconds = seconds;
+            let mut nest = [[[zero(); 2]; 16 / LANES]; P];
+            for at in 0..blocks[0].len() {
+                let mut x = [&rows[0][at]; T];
+                let mut second = [None; T];
+                for t in 0..T {
+                    x[t] = &rows[t][at];
+                    second[t] = if T < TILE { seconds[t].at(at) } else { None };
+                }
+                for p in 0..P {
+                    let block = &blocks[p][at];
+                    for lanes in 0..16 / LANES {
                         if NESTED && at % 8 == 0 {
-                            nest[p] = nested::<OFFSETS>(panels[p], at, lanes);
+                            nest[p][lanes] = nested::<OFFSETS>(panels[p], at, lanes);
                         }
-                        let factors = factors::<OFFSETS, SIXTEEN, NESTED>(panels[p], at, lanes, nest[p]);
-                        sums[p] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, [sums[p]])[0];
-                        if let Some(x) = second {
+                        let factors = factors::<OFFSETS, SIXTEEN, NESTED>(panels[p], at, lanes, nest[p][lanes]);
+                        let sum = &mut sums[p][lanes];
+                        *sum = plus::<BITS, OFFSETS, SIXTEEN, T>(block, factors, centre, x, lanes, *sum);
+                        for t in 0..T {
+                            let Some(x) = second[t] else { continue };
                             let block = $crate::kernel::again(block);
-                            more[p] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, [more[p]])[0];
+                            let sum = &mut more[p][lanes][t];
+                            [*sum] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, [*sum]);
                         }
                     }
                 }
-                for p in 0..P {
-                    store(add(sums[p], more[p]), &mut out[p], lanes);
+            }
+            for p in 0..P {
+                for t in 0..T {
+                    for lanes in 0..16 / LANES {
+                        store(add(sums[p][lanes][t], more[p][lanes][t]), &mut out[p][t], lanes);
+                    }
                 }
             }
         }

@@ -10,11 +10,14 @@ use crate::panels::{Line, PANEL};
 
 const LANES: usize = 4;
 const TILE: usize = 4;
+const ROWS: usize = 4;
+const ACROSS: usize = 4;
 pub(super) type Ints = int8x16_t;
 pub(super) type Floats = float32x4_t;
 
 super::driver!(#[target_feature(enable = "neon")]);
 super::unpacking!(#[target_feature(enable = "neon")]);
+super::rows::rows!(#[target_feature(enable = "neon")]);
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
 #[target_feature(enable = "neon")]
@@ -94,6 +97,12 @@ ops! {
     fn shift_left(x: Ints, by: usize) -> Ints { shifted(x, by as i8) }
     /// The bits of each byte moved to the left, or to the right if `by` is negative.
     fn shifted(x: Ints, by: i8) -> Ints { vreinterpretq_s8_u8(vshlq_u8(vreinterpretq_u8_s8(x), vdupq_n_s8(by))) }
+    fn totals(x: [Floats; 4]) -> [f32; 4] {
+        let [a, b, c, d] = x;
+        let mut out = [0.0; 4];
+        memory::vst1q_f32(&mut out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
+        out
+    }
     fn load(x: &[f32; PANEL], lanes: usize) -> Floats { memory::vld1q_f32(&x.as_chunks::<4>().0[lanes]) }
     fn halves(x: &[u16; PANEL], lanes: usize) -> Floats { arm::floats(memory::vld1_u16(&x.as_chunks::<4>().0[lanes])) }
     fn signed_bytes(x: &[i8; PANEL], lanes: usize) -> Floats {

@@ -7,6 +7,7 @@ use super::neon::{
     Floats, Ints, add, and, centred, floats, fma, halves, line, load, mul, or, shift_left, shift_right, signed_bytes,
     splat, store, zero,
 };
+pub(crate) use super::neon::{add_halves, dot_halves};
 use crate::inputs::Block;
 use crate::panels::Line;
 

@@ -6,12 +6,15 @@ use crate::panels::{Line, PANEL};
 
 const LANES: usize = 16;
 pub(crate) const TILE: usize = 4;
+const ROWS: usize = 1;
+const ACROSS: usize = 1;
 #[derive(Clone, Copy)]
 struct Ints([u8; 64]);
 type Floats = [f32; PANEL];
 
 super::driver!();
 super::unpacking!();
+super::rows::rows!();
 
 /// `start` plus the products of groups `FIRST..FIRST + N` with each token's: exact.
 fn dots<const BITS: usize, const T: usize, const FIRST: usize, const N: usize>(
@@ -86,6 +89,10 @@ fn halves(x: &[u16; PANEL], _lanes: usize) -> Floats {
 
 fn signed_bytes(x: &[i8; PANEL], _lanes: usize) -> Floats {
     x.map(f32::from)
+}
+
+fn totals(x: [Floats; 4]) -> [f32; 4] {
+    x.map(float::total)
 }
 
 fn load(x: &[f32; PANEL], _lanes: usize) -> Floats {

@@ -11,16 +11,17 @@ use safe_unaligned_simd::wasm32 as memory;
 use crate::inputs::Block;
 use crate::panels::{Line, PANEL};
 
-/// The kernel for `$registers` at once.
+/// The kernel for `$registers` at once; `$whole` says whether the dot product takes [eight bits of both factors](whole_bytes).
 macro_rules! registers {
-    ($name:ident, $registers:literal) => {
-        #[allow(dead_code, reason = "of many tokens, `two` alone gathers")]
+    ($name:ident, $registers:literal, $whole:literal) => {
+        #[allow(dead_code, unused_imports, reason = "`two` alone gathers, and is asked for what `one` does")]
         pub(crate) mod $name {
             use super::*;
 
             const LANES: usize = 4 * $registers;
             const TILE: usize = 4;
             type Floats = super::Floats<$registers>;
+            pub(crate) use super::one::{add_halves, dot_halves};
 
             crate::kernel::driver!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
 
@@ -36,6 +37,10 @@ macro_rules! registers {
                 let rolls = T == 1 || cfg!(feature = "relaxed-simd");
                 if BITS < 6 && rolls {
                     return nibbles::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
+                }
+                #[cfg(feature = "relaxed-simd")]
+                if BITS == 8 && $whole {
+                    return whole_eights::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
                 }
                 if BITS == 8 && rolls {
                     return eights::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
@@ -53,13 +58,90 @@ macro_rules! registers {
         }
     };
 }
-registers!(two, 2);
-registers!(four, 4);
+
+/// Rows of f16, register by register.
+pub(crate) mod one {
+    use super::*;
+
+    const LANES: usize = 4;
+    const ROWS: usize = 2;
+    const ACROSS: usize = 2;
+    type Floats = super::Floats<1>;
+
+    crate::kernel::rows::rows!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
+
+    /// Rounded once or twice, as the machine does it faster.
+    #[cfg(feature = "relaxed-simd")]
+    #[target_feature(enable = "relaxed-simd")]
+    #[inline]
+    fn fma([a]: Floats, [b]: Floats, [c]: Floats) -> Floats {
+        [f32x4_relaxed_madd(a, b, c)]
+    }
+
+    #[inline]
+    fn totals(x: [Floats; 4]) -> [f32; 4] {
+        let [[a], [b], [c], [d]] = x;
+        let ab = f32x4_add(i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<2, 6, 3, 7>(a, b));
+        let cd = f32x4_add(i32x4_shuffle::<0, 4, 1, 5>(c, d), i32x4_shuffle::<2, 6, 3, 7>(c, d));
+        let four = f32x4_add(i32x4_shuffle::<0, 1, 4, 5>(ab, cd), i32x4_shuffle::<2, 3, 6, 7>(ab, cd));
+        let mut out = [0.0; 4];
+        memory::v128_store(&mut out, four);
+        out
+    }
+}
+
+registers!(two, 2, false);
+registers!(four, 4, false);
+#[cfg(feature = "relaxed-simd")]
+registers!(two_whole, 2, true);
+#[cfg(feature = "relaxed-simd")]
+registers!(four_whole, 4, true);
 
 /// A register of levels, or of their products.
 type Ints = v128;
 
 super::unpacking!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
+
+/// Whether the dot product multiplies a signed byte with any unsigned one, exactly, though only seven bits of that are promised: an engine
+/// does it one way or the other everywhere. Engines that have `vpdpbusd` for it do.
+#[cfg(feature = "relaxed-simd")]
+#[target_feature(enable = "relaxed-simd")]
+pub(crate) fn whole_bytes() -> bool {
+    let bytes = std::hint::black_box([0u8, 1, 127, 128, 200, 255]);
+    let factors = std::hint::black_box([-127i8, -1, 0, 64, 127]);
+    bytes.iter().all(|byte| {
+        factors.iter().all(|factor| {
+            let found = i32x4_relaxed_dot_i8x16_i7x16_add(i8x16_splat(*factor), u8x16_splat(*byte), i32x4_splat(0));
+            i32x4_all_true(i32x4_eq(found, i32x4_splat(4 * i32::from(*factor) * i32::from(*byte))))
+        })
+    })
+}
+
+/// [`products`] of levels that are bytes as they lie, where the dot product takes them so.
+#[cfg(feature = "relaxed-simd")]
+#[target_feature(enable = "relaxed-simd")]
+#[inline]
+fn whole_eights<const BITS: usize, const R: usize, const T: usize, const FIRST: usize, const N: usize>(
+    block: &[Line; BITS],
+    lanes: usize,
+    x: [&Block; T],
+    start: [i32; T],
+) -> [[v128; R]; T] {
+    let mut sums = [[Sum::new(); R]; T];
+    for (g, of_group) in (FIRST..).zip(&block[FIRST..FIRST + N][..rolled(N)]) {
+        let mut factors = [i32x4_splat(0); T];
+        for t in 0..T {
+            factors[t] = factor(x[t].words[g % 8]);
+        }
+        for r in 0..R {
+            let levels = line(of_group, lanes + r);
+            for t in 0..T {
+                sums[t][r].add(levels, factors[t]);
+            }
+        }
+    }
+    totals(sums, start)
+}
 
 /// [`products`] of levels that are bytes as they lie: with relaxed SIMD, and of one token.
 #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use pilotfish_cpu::{Isa, axpy, dot};
+use half::f16;
+use pilotfish_cpu::{Isa, add_low_rank, axpy, dot};
 
 use crate::adapter::{AdapterError, Module, Pair};
 use crate::arch::ModelSpec;
@@ -22,10 +23,15 @@ struct Change {
 struct Factors {
     scale: f32,
     rank: usize,
-    /// `[rank, inputs]`
-    a: Vec<f32>,
-    /// `[rank, outputs]`: B transposed, so that every output of a rank is a neighbour.
-    b: Vec<f32>,
+    numbers: Numbers,
+}
+
+/// A, `[rank, inputs]`, and B, `[rank, outputs]`: transposed, so that every output of a rank is a neighbour.
+#[derive(Debug)]
+enum Numbers {
+    /// f16 bits, where none is rounded by that: as most files have them, for half the memory.
+    Halves([Vec<u16>; 2]),
+    Floats([Vec<f32>; 2]),
 }
 
 /// The changes and shares of one row.
@@ -47,7 +53,7 @@ impl Adapters {
     pub fn new(spec: &ModelSpec, rows: &[Vec<RowAdapter<'_>>]) -> Result<Self, AdapterError> {
         let mut made = HashMap::new();
         let rows = rows.iter().map(|row| Row::new(spec, row, &mut made)).collect::<Result<_, _>>()?;
-        let bytes = made.values().map(|factors: &Arc<Factors>| 4 * (factors.a.len() + factors.b.len()) as u64).sum();
+        let bytes = made.values().map(|factors: &Arc<Factors>| factors.numbers.bytes()).sum();
         Ok(Self { rows, bytes })
     }
 
@@ -82,9 +88,13 @@ impl Adapters {
             if factor == 0.0 {
                 continue;
             }
-            let (inputs, outputs) = (factors.a.len() / factors.rank, factors.b.len() / factors.rank);
-            for (a, b) in factors.a.chunks_exact(inputs).zip(factors.b.chunks_exact(outputs)) {
-                axpy(isa, factor * dot(isa, a, h), b, y);
+            match &factors.numbers {
+                Numbers::Halves([a, b]) => add_low_rank(isa, factor, h, a, b, y),
+                Numbers::Floats([a, b]) => {
+                    for (a, b) in a.chunks_exact(a.len() / factors.rank).zip(b.chunks_exact(b.len() / factors.rank)) {
+                        axpy(isa, factor * dot(isa, a, h), b, y);
+                    }
+                }
             }
         }
     }
@@ -97,7 +107,26 @@ impl Factors {
         for (output, from) in pair.b.chunks_exact(rank).enumerate() {
             from.iter().enumerate().for_each(|(r, from)| b[r * outputs + output] = *from);
         }
-        Self { scale: pair.scale, rank, a: pair.a.clone(), b }
+        Self { scale: pair.scale, rank, numbers: Numbers::of([&pair.a, &b]) }
+    }
+}
+
+impl Numbers {
+    fn of(floats: [&Vec<f32>; 2]) -> Self {
+        let exact = |x: &f32| f16::from_f32(*x).to_f32().to_bits() == x.to_bits();
+        if floats.iter().all(|floats| floats.iter().all(exact)) {
+            Self::Halves(floats.map(|floats| floats.iter().map(|x| f16::from_f32(*x).to_bits()).collect()))
+        } else {
+            Self::Floats(floats.map(Clone::clone))
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Halves(both) => 2 * both.iter().map(Vec::len).sum::<usize>(),
+            Self::Floats(both) => 4 * both.iter().map(Vec::len).sum::<usize>(),
+        };
+        bytes as u64
     }
 }
 
