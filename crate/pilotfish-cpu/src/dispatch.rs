@@ -188,7 +188,7 @@ pub(crate) fn abreast<
         };
     }
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    if T == 1 && isa.0 != Set::Portable {
+    if T <= 2 && isa.0 != Set::Portable {
         use kernel::simd128::four::abreast;
         return abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P, T>(panels, centre, tokens, seconds, out);
     }

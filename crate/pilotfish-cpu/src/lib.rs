@@ -5,8 +5,8 @@
 //! the same four columns of every row and no sum ever crosses its lanes. Activations are quantised to 8 bits a block of 32
 //! ([`Inputs`]) and multiplied as integers, exactly; or, asked to be precise, everything is f32.
 //!
-//! Every kernel is written once as plain loops, compiled for each instruction set ([`Isa`]) and chosen at run time; only the
-//! integer dot products are written by hand.
+//! Every kernel is written once, compiled for each instruction set ([`Isa`]) and chosen at run time: as plain loops, or, where quants
+//! and f16 numbers are multiplied, over a dozen functions of a line for each instruction set, and integer products written by hand.
 
 #![allow(
     clippy::inline_always,

@@ -143,8 +143,8 @@ impl Job<'_> {
         for (at, out) in out.chunks_mut(tokens).enumerate() {
             if at >= done {
                 self.each::<BITS, OFFSETS, SIXTEEN, NESTED>(self.panel + at, out);
+                self.gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(self.panel + at, scratch, out);
             }
-            self.gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(self.panel + at, scratch, out);
         }
     }
 
@@ -169,18 +169,12 @@ impl Job<'_> {
     }
 
     /// Panels from [`ABREAST`] places on at once, times all tokens; `out` has room for as many from each.
-    fn abreast<
-        const BITS: usize,
-        const OFFSETS: bool,
-        const SIXTEEN: bool,
-        const NESTED: bool,
-        const T: usize,
-    >(
+    fn abreast<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool, const T: usize>(
         &self,
         out: &mut [[f32; PANEL]],
     ) {
         let tokens = self.batch.x.blocks_of(0, T);
-        let seconds = std::array::from_fn(|t| self.seconds::<T>(t));
+        let seconds = std::array::from_fn(|t| self.batch.x.seconds(t));
         let out = out.as_chunks_mut::<T>().0;
         let each = out.len() / ABREAST;
         for at in 0..each {

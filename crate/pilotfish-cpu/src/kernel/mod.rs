@@ -122,7 +122,7 @@ macro_rules! driver {
                 let mut second = [None; T];
                 for t in 0..T {
                     x[t] = &rows[t][at];
-                    second[t] = if T < TILE { seconds[t].at(at) } else { None };
+                    second[t] = seconds[t].at(at);
                 }
                 for p in 0..P {
                     let block = &blocks[p][at];

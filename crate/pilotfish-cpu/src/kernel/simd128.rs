@@ -70,14 +70,6 @@ pub(crate) mod one {
 
     crate::kernel::rows::rows!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
 
-    /// Rounded once or twice, as the machine does it faster.
-    #[cfg(feature = "relaxed-simd")]
-    #[target_feature(enable = "relaxed-simd")]
-    #[inline]
-    fn fma([a]: Floats, [b]: Floats, [c]: Floats) -> Floats {
-        [f32x4_relaxed_madd(a, b, c)]
-    }
-
     #[inline]
     fn totals(x: [Floats; 4]) -> [f32; 4] {
         let [[a], [b], [c], [d]] = x;
@@ -241,22 +233,22 @@ fn nibbles<const BITS: usize, const R: usize, const T: usize, const FIRST: usize
         }
     }
     for (at, of_two) in (FIRST / 2..).zip(&block[FIRST / 2..(FIRST + N) / 2][..rolled(N / 2)]) {
-        let mut levels = [[i32x4_splat(0); 2]; R];
-        for r in 0..R {
-            let both = line(of_two, lanes + r);
-            levels[r] = [and(both, 15), and(shift_right(both, 4), 15)];
-            if BITS == 5 {
-                levels[r][0] = or(levels[r][0], and(shift_left(high[r], 4), 16));
-                levels[r][1] = or(levels[r][1], and(shift_left(high[r], 3), 16));
-                high[r] = shift_right(high[r], 2);
-            }
-        }
+        let mut factors = [[i32x4_splat(0); 2]; T];
         for t in 0..T {
             let words = &x[t].words.as_chunks::<2>().0[at % 4];
-            let x = [factor(words[0]), factor(words[1])];
-            for r in 0..R {
-                sums[t][r].add(levels[r][0], x[0]);
-                sums[t][r].add(levels[r][1], x[1]);
+            factors[t] = [factor(words[0]), factor(words[1])];
+        }
+        for r in 0..R {
+            let both = line(of_two, lanes + r);
+            let mut levels = [and(both, 15), and(shift_right(both, 4), 15)];
+            if BITS == 5 {
+                levels[0] = or(levels[0], and(shift_left(high[r], 4), 16));
+                levels[1] = or(levels[1], and(shift_left(high[r], 3), 16));
+                high[r] = shift_right(high[r], 2);
+            }
+            for t in 0..T {
+                sums[t][r].add(levels[0], factors[t][0]);
+                sums[t][r].add(levels[1], factors[t][1]);
             }
         }
     }
@@ -441,6 +433,18 @@ fn mul<const R: usize>(mut a: Floats<R>, b: Floats<R>) -> Floats<R> {
     a
 }
 
+/// Rounded once or twice, as the machine does it faster.
+#[cfg(feature = "relaxed-simd")]
+#[target_feature(enable = "relaxed-simd")]
+#[inline]
+fn fma<const R: usize>(a: Floats<R>, b: Floats<R>, mut c: Floats<R>) -> Floats<R> {
+    for r in 0..R {
+        c[r] = f32x4_relaxed_madd(a[r], b[r], c[r]);
+    }
+    c
+}
+
+#[cfg(not(feature = "relaxed-simd"))]
 #[inline]
 fn fma<const R: usize>(a: Floats<R>, b: Floats<R>, c: Floats<R>) -> Floats<R> {
     add(mul(a, b), c)

@@ -3,7 +3,7 @@
 
 use pilotfish_cpu::{
     Attention, BLOCK, Gate, Inputs, Isa, Layout, Levels, PANEL, Panels, Precision, Scale, Second, Seconds, Seen,
-    Workers, add_normed, attend, axpy, dot, gated, halves, multiply, panel_row, rms_norm,
+    Workers, add_low_rank, add_normed, attend, axpy, dot, gated, halves, multiply, panel_row, rms_norm,
 };
 
 /// Half of the distance from 1 to the next f32.
@@ -169,8 +169,11 @@ pub(crate) fn products_are_those_of_the_blocks() -> usize {
     for layout in LAYOUTS {
         for (k, rows, tokens, second) in [
             (256, 16, 1, Second::Quarter),
-            // Enough panels for several of them to be read at once.
+            // Enough panels for several of them to be read at once, for as many tokens as are read so.
             (256, 9 * PANEL + 3, 1, Second::Quarter),
+            (256, 9 * PANEL + 3, 2, Second::Quarter),
+            (256, 10 * PANEL + 3, 3, Second::Quarter),
+            (256, 9 * PANEL + 3, 4, Second::Quarter),
             (1024, 21, 5, Second::None),
             (768, 40, 11, Second::Quarter),
             (512, 3, 2, Second::All),
@@ -304,7 +307,8 @@ fn attention(heads: &Attention, seen: &Seen<'_>, q: &[f32], keys: &[u16], values
     out
 }
 
-/// Two rows that share their first slots, tokens of both in one batch, at many positions.
+/// Two rows that share their first slots, tokens of both in one batch, at many positions; and each alone, to the same bits, whoever
+/// shares the work.
 pub(crate) fn attention_is_the_softmax_of_what_a_token_sees() -> usize {
     let mut numbers = Numbers(21);
     let mut checked = 0;
@@ -313,19 +317,20 @@ pub(crate) fn attention_is_the_softmax_of_what_a_token_sees() -> usize {
         (4, 1, 256, Some(5), None),
         (2, 2, 10, None, Some(3.0)),
         (6, 2, 20, Some(40), Some(1.5)),
+        (7, 1, 32, Some(150), None),
         (1, 1, 2, Some(1), None),
     ] {
         let heads = Attention { n_heads, n_kv_heads, head_dim, scale: 0.4, soft_cap, window };
-        let slots = 223;
+        let slots = 623;
         let width = n_kv_heads * head_dim;
         let mut cache = [vec![0; slots * width], vec![0; slots * width]];
         for side in &mut cache {
             halves(&numbers.floats(slots * width), side);
         }
-        let one: Vec<u32> = (0..100).map(|position| position * 37 % 211).collect();
+        let one: Vec<u32> = (0..300).map(|position| position * 37 % 611).collect();
         let other: Vec<u32> =
-            (0..100).map(|position| if position < 50 { one[position] } else { 211 + position as u32 % 12 }).collect();
-        let tokens: Vec<Seen<'_>> = [0, 1, 2, 31, 32, 33, 64, 65, 96, 97, 99]
+            (0..300).map(|position| if position < 50 { one[position] } else { 611 + position as u32 % 12 }).collect();
+        let tokens: Vec<Seen<'_>> = [0, 1, 2, 31, 32, 33, 64, 65, 99, 127, 128, 129, 255, 256, 299]
             .into_iter()
             .flat_map(|position| [(&one, position), (&one, position), (&other, position)])
             .map(|(slots, position)| Seen { slots, position })
@@ -344,6 +349,14 @@ pub(crate) fn attention_is_the_softmax_of_what_a_token_sees() -> usize {
                     assert!(off < 4e-6, "{heads:?}, {}, position {}: off by {off:e}", isa.name(), token.position);
                     checked += 1;
                 }
+            }
+            let threads = Workers::start(Some(3)).expect("threads start");
+            for (at, token) in tokens.iter().enumerate() {
+                let width = n_heads * head_dim;
+                let q = &q[at * width..][..width];
+                let mut alone = vec![f32::NAN; width];
+                attend(isa, &threads, &heads, &[*token], q, keys, values, &mut scratch, &mut alone);
+                assert_eq!(alone, out[at * width..][..width], "{heads:?}, {}: {}", isa.name(), token.position);
             }
         }
     }
@@ -393,6 +406,20 @@ pub(crate) fn elements_are_those_of_the_formulas() -> usize {
             }
             let want: f64 = wide(&x).iter().zip(wide(&y)).map(|(x, y)| x * y).sum();
             close("dot", isa, dot(isa, &x, &y), want, 1.0 + n as f64 / 8.0);
+            for rank in [1, 5, 33] {
+                let (mut a, mut b) = (vec![0; rank * n], vec![0; rank * (n + 3)]);
+                halves(&numbers.floats(rank * n), &mut a);
+                halves(&numbers.floats(rank * (n + 3)), &mut b);
+                let number = |bits: u16| f64::from(half::f16::from_bits(bits).to_f32());
+                let of_a = |a: &[u16]| a.iter().zip(&x).map(|(a, x)| number(*a) * f64::from(*x)).sum::<f64>();
+                let inner: Vec<f64> = a.chunks_exact(n).map(of_a).collect();
+                let mut sum = vec![1.0; n + 3];
+                add_low_rank(isa, 0.5, &x, &a, &b, &mut sum);
+                for i in 0..n + 3 {
+                    let added: f64 = (0..rank).map(|r| inner[r] * number(b[r * (n + 3) + i])).sum();
+                    close("add_low_rank", isa, sum[i], 1.0 + 0.5 * added, 1.0 + (rank * n) as f64 / 8.0);
+                }
+            }
             let mut sum = y.clone();
             axpy(isa, 0.5, &x, &mut sum);
             for i in 0..n {

@@ -113,7 +113,8 @@ impl Factors {
 
 impl Numbers {
     fn of(floats: [&Vec<f32>; 2]) -> Self {
-        let exact = |x: &f32| f16::from_f32(*x).to_f32().to_bits() == x.to_bits();
+        // Kernels read finite numbers.
+        let exact = |x: &f32| x.is_finite() && f16::from_f32(*x).to_f32().to_bits() == x.to_bits();
         if floats.iter().all(|floats| floats.iter().all(exact)) {
             Self::Halves(floats.map(|floats| floats.iter().map(|x| f16::from_f32(*x).to_bits()).collect()))
         } else {
@@ -151,5 +152,41 @@ impl Row {
             }
         }
         Ok(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One row that changes one matrix by this much.
+    fn adding(numbers: Numbers, rank: usize) -> Adapters {
+        let factors = Arc::new(Factors { scale: 2.0, rank, numbers });
+        let changes = BTreeMap::from([((0, Module::Q), vec![Change { segment: 0, factors }])]);
+        Adapters { rows: vec![Row { changes, shares: vec![0.5] }], bytes: 0 }
+    }
+
+    #[test]
+    fn numbers_that_f16_holds_take_half_the_memory_and_add_the_same() {
+        let (rank, inputs, outputs) = (3, 20, 35);
+        let eighths = |n: usize| (0..n).map(|i| (i * 37 % 64) as f32 / 8.0 - 4.0).collect::<Vec<f32>>();
+        let (a, b) = (eighths(rank * inputs), eighths(rank * outputs));
+        let halves = Numbers::of([&a, &b]);
+        assert!(matches!(halves, Numbers::Halves(_)), "eighths are f16 numbers");
+        assert_eq!(halves.bytes(), 2 * (rank * (inputs + outputs)) as u64);
+        let [mut found, mut want] = [vec![1.0; outputs], vec![1.0; outputs]];
+        let h = eighths(inputs);
+        adding(halves, rank).apply(Isa::best(), 0, 0, Module::Q, &h, &mut found);
+        adding(Numbers::Floats([a, b]), rank).apply(Isa::best(), 0, 0, Module::Q, &h, &mut want);
+        assert_eq!(found, want, "sums of multiples of 1/512 that f32 holds are exact");
+    }
+
+    #[test]
+    fn numbers_that_f16_would_round_stay_as_they_are() {
+        for odd in [0.1, 1e6, 1e-9, f32::INFINITY, f32::NAN] {
+            let numbers = Numbers::of([&vec![0.5, odd], &vec![0.25]]);
+            assert!(matches!(numbers, Numbers::Floats(_)), "{odd} is no finite f16 number");
+            assert_eq!(numbers.bytes(), 12);
+        }
     }
 }
