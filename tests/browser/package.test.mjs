@@ -83,7 +83,7 @@ onEachProcessor('the package', (name, { kind, isolated, open }) => {
       assert.equal(info.adapter, null);
       assert.equal(info.cpu.precision, open.precision ?? 'fast');
       assert.equal(info.cpu.threads, isolated ? 2 : 1);
-      assert.match(info.cpu.instructions, /^(relaxed-simd|simd128)$/);
+      assert.match(info.cpu.instructions, /^(relaxed-simd(-u8)?|simd128)$/);
       test.diagnostic(`${name}: ${info.cpu.instructions}, ${info.cpu.threads} threads`);
       return;
     }

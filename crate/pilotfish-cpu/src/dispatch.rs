@@ -103,7 +103,8 @@ impl Isa {
     }
 }
 
-/// Calls a function of [`kernel`] for an instruction set. Alone a token has a wider one in WebAssembly, which [`panel`] and [`abreast`] see to.
+/// Calls a function of [`kernel`] for an instruction set. In WebAssembly few tokens have wider ones, and levels of 8 bits others where the
+/// dot product takes them whole: the functions that call this see to it.
 macro_rules! call {
     ($isa:ident, $function:ident::<$($generic:ident),+>($($argument:ident),+)) => {
         match $isa.0 {

@@ -9,8 +9,8 @@ const PIECES: usize = 2;
 /// Bytes of weights in a piece at most, about: the threads wait for the last one, which should not be long.
 const LARGE: usize = 1 << 20;
 
-/// Places of a matrix of 8-bit weights where WebAssembly, which cannot prefetch, multiplies with few tokens at once: there is little
-/// arithmetic to a byte, so it waits for memory, and what is read in several places comes sooner. Weights of fewer bits gain nothing.
+/// Places of a matrix that WebAssembly, which cannot prefetch, multiplies with few tokens at once: there is little arithmetic to a byte, so
+/// it waits for memory, and what is read in several places comes sooner. With one token, weights of less than 8 bits gain nothing.
 const ABREAST: usize = if cfg!(target_arch = "wasm32") { 4 } else { 1 };
 
 /// `out[panel, token, r]` is output `16 panel + r` of `token`; the panels are those of `matrices`, one matrix below the other.

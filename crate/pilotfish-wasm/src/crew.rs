@@ -21,7 +21,8 @@ pub fn threads() -> usize {
     Crew::of_program().threads()
 }
 
-/// The instructions that the kernels were compiled for: `relaxed-simd`, `simd128` or `portable`.
+/// The instructions that the kernels use: `relaxed-simd-u8`, where its dot product takes eight bits of both factors, `relaxed-simd`,
+/// `simd128` or `portable`.
 #[wasm_bindgen]
 pub fn instructions() -> String {
     Isa::best().name().to_owned()

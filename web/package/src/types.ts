@@ -62,7 +62,7 @@ export interface EngineInfo {
 
 export interface CpuInfo {
   readonly threads: number;
-  /** `relaxed-simd` or `simd128`. */
+  /** `relaxed-simd-u8` (whose dot product takes eight bits of both factors), `relaxed-simd` or `simd128`. */
   readonly instructions: string;
   readonly precision: Precision;
 }
