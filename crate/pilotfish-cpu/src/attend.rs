@@ -159,31 +159,7 @@ impl Tile<'_> {
         let seen = self.seen();
         seen.start / SPAN..seen.end.div_ceil(SPAN)
     }
-}
 
-impl Task<'_> {
-    /// Sums up span by span, so that it does not matter how many there are.
-    fn work(&mut self, isa: Isa) {
-        let mut spans = self.spans.clone();
-        self.states.fill(State::EMPTY);
-        self.sums.fill(0.0);
-        if let Some(first) = spans.next() {
-            self.tile.span(isa, first, self.states, self.sums);
-        }
-        if spans.is_empty() {
-            return;
-        }
-        let (mut states, mut sums) = (self.states.to_vec(), self.sums.to_vec());
-        for span in spans {
-            states.fill(State::EMPTY);
-            sums.fill(0.0);
-            self.tile.span(isa, span, &mut states, &mut sums);
-            merge(self.states, self.sums, &states, &sums);
-        }
-    }
-}
-
-impl Tile<'_> {
     /// Adds what the tokens see in a span, run by run.
     fn span(&self, isa: Isa, span: usize, states: &mut [State], sums: &mut [f32]) {
         let Attention { n_heads, n_kv_heads, head_dim: dim, .. } = *self.heads;
@@ -247,6 +223,28 @@ impl Tile<'_> {
             }
         }
         dispatch::add_halves(isa, &scores, values, sums);
+    }
+}
+
+impl Task<'_> {
+    /// Sums up span by span, so that it does not matter how many there are.
+    fn work(&mut self, isa: Isa) {
+        let mut spans = self.spans.clone();
+        self.states.fill(State::EMPTY);
+        self.sums.fill(0.0);
+        if let Some(first) = spans.next() {
+            self.tile.span(isa, first, self.states, self.sums);
+        }
+        if spans.is_empty() {
+            return;
+        }
+        let (mut states, mut sums) = (self.states.to_vec(), self.sums.to_vec());
+        for span in spans {
+            states.fill(State::EMPTY);
+            sums.fill(0.0);
+            self.tile.span(isa, span, &mut states, &mut sums);
+            merge(self.states, self.sums, &states, &sums);
+        }
     }
 }
 
