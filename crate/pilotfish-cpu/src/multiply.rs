@@ -129,22 +129,19 @@ impl Job<'_> {
     ) {
         let tokens = self.batch.x.tokens();
         let mut done = 0;
-        if ABREAST > 1 && (tokens > 1 || BITS == 8) {
+        if ABREAST > 1 && tokens <= self.batch.isa.tile() && (tokens > 1 || BITS == 8) {
             done = out.len() / tokens / ABREAST * ABREAST;
             let out = &mut out[..done * tokens];
             match tokens {
-                _ if tokens > self.batch.isa.tile() => done = 0,
                 1 => self.abreast::<BITS, OFFSETS, SIXTEEN, NESTED, 1>(out),
                 2 => self.abreast::<BITS, OFFSETS, SIXTEEN, NESTED, 2>(out),
                 3 => self.abreast::<BITS, OFFSETS, SIXTEEN, NESTED, 3>(out),
                 _ => self.abreast::<BITS, OFFSETS, SIXTEEN, NESTED, 4>(out),
             }
         }
-        for (at, out) in out.chunks_mut(tokens).enumerate() {
-            if at >= done {
-                self.each::<BITS, OFFSETS, SIXTEEN, NESTED>(self.panel + at, out);
-                self.gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(self.panel + at, scratch, out);
-            }
+        for (panel, out) in (self.panel..).zip(out.chunks_mut(tokens)).skip(done) {
+            self.each::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, out);
+            self.gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, scratch, out);
         }
     }
 

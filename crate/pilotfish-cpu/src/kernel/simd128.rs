@@ -1,8 +1,9 @@
 //! WebAssembly's 128-bit registers, four rows in one. With `relaxed-simd`, four products a lane and instruction of a factor of eight bits
 //! and one of seven: levels of fewer than eight bits are the latter, and of a token with levels of eight its two signs are, one after the
-//! other. Otherwise levels of 16 bits, two products a lane and instruction.
+//! other, unless the machine multiplies eight bits by eight. Otherwise levels of 16 bits, two products a lane and instruction.
 //!
-//! What is read of a token is shared by the rows of several registers: by all of a panel where there is one token, else by half.
+//! What is read of a token is shared by the rows of several registers: by all of a panel where registers have room for that (one token,
+//! or two from several panels), else by half.
 
 use std::arch::wasm32::*;
 

@@ -133,7 +133,7 @@ impl Forward {
         self.give_logits(weights, tokens);
     }
 
-    /// Tokens of a piece where a token takes longer than that.
+    /// Tokens of a piece where a token takes longer than that, so that a step of few rows is shared, too: at most [`TOKENS`].
     fn few(&self, tokens: usize) -> usize {
         tokens.div_ceil(2 * self.workers.threads()).clamp(1, TOKENS)
     }
