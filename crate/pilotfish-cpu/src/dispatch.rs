@@ -130,9 +130,9 @@ macro_rules! call {
                 kernel::neon::$function::<$($generic),+>($($argument),+);
             },
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"))]
-            Set::WholeBytes => kernel::simd128::two::$function::<$($generic),+>($($argument),+),
+            Set::WholeBytes => kernel::simd128::whole::$function::<$($generic),+>($($argument),+),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Set::Simd128 => kernel::simd128::two::$function::<$($generic),+>($($argument),+),
+            Set::Simd128 => kernel::simd128::parts::$function::<$($generic),+>($($argument),+),
             _ => kernel::portable::$function::<$($generic),+>($($argument),+),
         }
     };
@@ -147,19 +147,6 @@ pub(crate) fn panel<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool,
     seconds: [Seconds<'_>; T],
     out: &mut [[f32; PANEL]; T],
 ) {
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"))]
-    if BITS == 8 && isa.0 == Set::WholeBytes {
-        use kernel::simd128::{four_whole, two_whole};
-        return if T == 1 {
-            four_whole::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
-        } else {
-            two_whole::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
-        };
-    }
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    if T == 1 && isa.0 != Set::Portable {
-        return kernel::simd128::four::panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out);
-    }
     call!(isa, panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out));
 }
 
@@ -179,20 +166,6 @@ pub(crate) fn abreast<
     seconds: [Seconds<'_>; T],
     out: &mut [[[f32; PANEL]; T]; P],
 ) {
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"))]
-    if BITS == 8 && isa.0 == Set::WholeBytes {
-        use kernel::simd128::{four_whole, two_whole};
-        return if T <= 2 {
-            four_whole::abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P, T>(panels, centre, tokens, seconds, out);
-        } else {
-            two_whole::abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P, T>(panels, centre, tokens, seconds, out);
-        };
-    }
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    if T <= 2 && isa.0 != Set::Portable {
-        use kernel::simd128::four::abreast;
-        return abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P, T>(panels, centre, tokens, seconds, out);
-    }
     call!(isa, abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P, T>(panels, centre, tokens, seconds, out));
 }
 
@@ -204,11 +177,6 @@ pub(crate) fn gathered<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bo
     seconds: &Gathered<'_>,
     out: &mut [[f32; PANEL]],
 ) {
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"))]
-    if BITS == 8 && isa.0 == Set::WholeBytes {
-        use kernel::simd128::two_whole::gathered;
-        return gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out);
-    }
     call!(isa, gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out));
 }
 

@@ -1,7 +1,7 @@
 //! Products of matrices with a batch of inputs.
 
 use crate::inputs::{Gathered, Inputs, Precision, Seconds};
-use crate::panels::{Layout, PANEL, Panel, Panels, Scale};
+use crate::panels::{Layout, PANEL, Panel, Panels, Scale, unpack};
 use crate::{Isa, Workers, dispatch, float};
 
 /// Pieces of the work for each thread: more even out what disturbs one of them, fewer cost less.
@@ -12,6 +12,10 @@ const LARGE: usize = 1 << 20;
 /// Places of a matrix that WebAssembly, which cannot prefetch, multiplies with few tokens at once: there is little arithmetic to a byte, so
 /// it waits for memory, and what is read in several places comes sooner. With one token, weights of less than 8 bits gain nothing.
 const ABREAST: usize = if cfg!(target_arch = "wasm32") { 4 } else { 1 };
+
+/// Whether the levels of a panel are made bytes once for all of many tokens, and not for each few of them: WebAssembly's engines have few
+/// registers to keep what is unpacked.
+const UNPACKS: bool = cfg!(target_arch = "wasm32");
 
 /// `out[panel, token, r]` is output `16 panel + r` of `token`; the panels are those of `matrices`, one matrix below the other.
 ///
@@ -139,19 +143,28 @@ impl Job<'_> {
                 _ => self.abreast::<BITS, OFFSETS, SIXTEEN, NESTED, 4>(out),
             }
         }
+        let mut bytes = Vec::new();
         for (panel, out) in (self.panel..).zip(out.chunks_mut(tokens)).skip(done) {
-            self.each::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, out);
-            self.gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, scratch, out);
+            let panel = self.matrix.panel(panel);
+            if UNPACKS && BITS < 8 && tokens > self.batch.isa.tile() {
+                bytes.clear();
+                bytes.extend(panel.quants.as_chunks::<BITS>().0.iter().flat_map(unpack));
+                let panel = Panel { quants: &bytes, ..panel };
+                self.each::<8, OFFSETS, SIXTEEN, NESTED>(panel, out);
+                self.gathered::<8, OFFSETS, SIXTEEN, NESTED>(panel, scratch, out);
+            } else {
+                self.each::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, out);
+                self.gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, scratch, out);
+            }
         }
     }
 
     /// A panel, times all tokens.
     fn each<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
         &self,
-        panel: usize,
+        panel: Panel<'_>,
         out: &mut [[f32; PANEL]],
     ) {
-        let panel = self.matrix.panel(panel);
         let mut first = 0;
         while first < out.len() {
             let rest = &mut out[first..];
@@ -194,7 +207,7 @@ impl Job<'_> {
     /// Adds the second digits of whole tiles: by themselves, as they are where they are added in the same pass.
     fn gathered<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
         &self,
-        panel: usize,
+        panel: Panel<'_>,
         scratch: &mut Vec<[f32; PANEL]>,
         out: &mut [[f32; PANEL]],
     ) {
@@ -204,7 +217,6 @@ impl Job<'_> {
         let whole = out.len() - out.len() % self.batch.isa.tile();
         scratch.clear();
         scratch.resize(whole, [0.0; PANEL]);
-        let panel = self.matrix.panel(panel);
         dispatch::gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(
             self.batch.isa,
             panel,

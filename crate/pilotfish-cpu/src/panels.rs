@@ -345,3 +345,49 @@ fn level(block: &[Line], bits: usize, r: usize, column: usize) -> u8 {
         _ => low,
     }
 }
+
+/// Levels of 4 to 6 bits as bytes, a line for each group: as levels of 8 bits lie.
+#[inline]
+pub(crate) fn unpack<const BITS: usize>(block: &[Line; BITS]) -> [Line; 8] {
+    let mut out = [Line::zeroed(); 8];
+    for (j, both) in out.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+        for (half, line) in both.iter_mut().enumerate() {
+            let g = 2 * j + half;
+            for (at, level) in line.0.iter_mut().enumerate() {
+                let low = block[j].0[at] >> (4 * half) & 15;
+                *level = match BITS {
+                    5 => low | (block[4 % BITS].0[at] >> g & 1) << 4,
+                    6 => low | (block[(4 + g / 4) % BITS].0[at] >> (2 * (g % 4)) & 3) << 4,
+                    _ => low,
+                };
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unpacked_levels_are_those_that_were_put() {
+        fn check<const BITS: usize>() {
+            let mut block = [Line::zeroed(); BITS];
+            let q = |r: usize, column: usize| ((r * 37 + column * 11) % (1 << BITS)) as u8;
+            for r in 0..PANEL {
+                let row: Vec<u8> = (0..BLOCK).map(|column| q(r, column)).collect();
+                put(&mut block, BITS, r, &row);
+            }
+            let bytes = unpack(&block);
+            for r in 0..PANEL {
+                for column in 0..BLOCK {
+                    assert_eq!(level(&bytes, 8, r, column), q(r, column), "{BITS} bits, row {r}, column {column}");
+                }
+            }
+        }
+        check::<4>();
+        check::<5>();
+        check::<6>();
+    }
+}

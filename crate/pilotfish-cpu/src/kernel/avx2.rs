@@ -10,6 +10,8 @@ use crate::panels::{Line, PANEL};
 
 const LANES: usize = 8;
 const TILE: usize = 4;
+const TOGETHER: usize = TILE;
+const UNPACKS: bool = false;
 /// As with AVX-512.
 const AHEAD: usize = 2048;
 const ROWS: usize = 2;

@@ -11,6 +11,8 @@ use crate::panels::{Line, PANEL};
 
 const LANES: usize = 16;
 pub(crate) const TILE: usize = 8;
+const TOGETHER: usize = TILE;
+const UNPACKS: bool = false;
 /// How far ahead weights are asked for, in bytes: one token reads them once and computes less than memory takes to answer.
 const AHEAD: usize = 2048;
 const ROWS: usize = 4;

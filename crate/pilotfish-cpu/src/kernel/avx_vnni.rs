@@ -12,6 +12,8 @@ use crate::panels::Line;
 
 const LANES: usize = 8;
 const TILE: usize = 4;
+const TOGETHER: usize = TILE;
+const UNPACKS: bool = false;
 
 super::driver!(#[target_feature(enable = "avxvnni,avx2,fma,f16c")]);
 super::unpacking!(#[target_feature(enable = "avxvnni,avx2,fma,f16c")]);

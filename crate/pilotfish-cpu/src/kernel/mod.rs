@@ -29,11 +29,17 @@ fn again<T>(block: &T) -> &T {
     if cfg!(target_arch = "wasm32") { std::hint::black_box(block) } else { block }
 }
 
+/// Whether levels of so many bits are made bytes for so few tokens, where products are made two at a time: it takes as long as to store them.
+const fn unpacks(bits: usize, tokens: usize) -> bool {
+    bits == 5 && tokens > 2 || bits == 6 && tokens > 1
+}
+
 /// Expands to `panel`, sixteen outputs of `T` tokens, `abreast`, those of several panels at once, and `gathered`, what
 /// second digits add to sixteen outputs of many.
 ///
 /// `$features` are the attributes that every function of the file has. The file defines `LANES` (rows in a register), `TILE` (tokens
-/// taken at once: what fits the registers beside the weights), the registers `Ints` and `Floats`, and the functions used below.
+/// that share the reading of a block), `TOGETHER` (tokens whose products fit the registers: all of a tile or two), `UNPACKS` (whether
+/// [`unpacks`] holds), the registers `Ints` and `Floats`, and the functions used below.
 macro_rules! driver {
     ($(#[$features:meta])*) => {
         /// Sixteen outputs of `T` tokens: `out[t][r]` is row `r` of the panel times the blocks of token `t`, which follow each other.
@@ -76,7 +82,15 @@ macro_rules! driver {
                         nest = nested::<OFFSETS>(panel, at, lanes);
                     }
                     let factors = factors::<OFFSETS, SIXTEEN, NESTED>(panel, at, lanes, nest);
-                    sums = plus::<BITS, OFFSETS, SIXTEEN, T>(block, factors, centre, x, lanes, sums);
+                    if T <= TOGETHER {
+                        sums = plus::<BITS, OFFSETS, SIXTEEN, T>(block, factors, centre, x, lanes, sums);
+                    } else {
+                        for t in (0..T).step_by(2) {
+                            let (block, x, two) = ($crate::kernel::again(block), [x[t], x[t + 1]], [sums[t], sums[t + 1]]);
+                            [sums[t], sums[t + 1]] =
+                                plus::<BITS, OFFSETS, SIXTEEN, 2>(block, factors, centre, x, lanes, two);
+                        }
+                    }
                     for t in 0..T {
                         let Some(x) = (if T < TILE { seconds[t].at(at) } else { None }) else { continue };
                         let block = $crate::kernel::again(block);
@@ -89,7 +103,8 @@ macro_rules! driver {
             }
         }
 
-        /// As [`panel`], of some panels, block by block in turns: memory that is read in several places at once comes sooner.
+        /// As [`panel`], of some panels, block by block in turns: memory that is read in several places at once comes sooner. Of several
+        /// tokens products are made two at a time, first digits and second ones as they come.
         $(#[$features])*
         pub(crate) fn abreast<
             const BITS: usize,
@@ -113,31 +128,51 @@ macro_rules! driver {
             for t in 0..T {
                 rows[t] = &tokens[blocks[0].len() * t..][..blocks[0].len()];
             }
-            let mut sums = [[[zero(); T]; 16 / LANES]; P];
-            let mut more = [[[zero(); T]; 16 / LANES]; P];
+            // Of the tokens' first digits, of their second ones, and of what makes an odd number even.
+            let mut sums = [[[zero(); 2 * TILE + 1]; 16 / LANES]; P];
             let mut seconds = seconds;
             let mut nest = [[[zero(); 2]; 16 / LANES]; P];
             for at in 0..blocks[0].len() {
-                let mut x = [&rows[0][at]; T];
-                let mut second = [None; T];
+                // What is multiplied, and which of the sums it adds to.
+                let mut entries = [(&rows[0][at], 2 * TILE); 2 * TILE + 1];
+                let mut n = T;
                 for t in 0..T {
-                    x[t] = &rows[t][at];
-                    second[t] = seconds[t].at(at);
+                    entries[t] = (&rows[t][at], t);
+                    if let Some(x) = seconds[t].at(at) {
+                        entries[n] = (x, TILE + t);
+                        n += 1;
+                    }
                 }
                 for p in 0..P {
-                    let block = &blocks[p][at];
+                    let unpacks = UNPACKS && $crate::kernel::unpacks(BITS, T);
+                    let mut bytes = [$crate::panels::Line([0; 64]); 8];
+                    if unpacks {
+                        bytes = $crate::panels::unpack(&blocks[p][at]);
+                    }
                     for lanes in 0..16 / LANES {
                         if NESTED && at % 8 == 0 {
                             nest[p][lanes] = nested::<OFFSETS>(panels[p], at, lanes);
                         }
                         let factors = factors::<OFFSETS, SIXTEEN, NESTED>(panels[p], at, lanes, nest[p][lanes]);
-                        let sum = &mut sums[p][lanes];
-                        *sum = plus::<BITS, OFFSETS, SIXTEEN, T>(block, factors, centre, x, lanes, *sum);
-                        for t in 0..T {
-                            let Some(x) = second[t] else { continue };
-                            let block = $crate::kernel::again(block);
-                            let sum = &mut more[p][lanes][t];
-                            [*sum] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, [*sum]);
+                        let sums = &mut sums[p][lanes];
+                        let mut next = 0;
+                        while next < n {
+                            let block = $crate::kernel::again(&blocks[p][at]);
+                            let (x, a) = entries[next];
+                            if T == 1 {
+                                [sums[a]] = plus::<BITS, OFFSETS, SIXTEEN, 1>(block, factors, centre, [x], lanes, [sums[a]]);
+                                next += 1;
+                                continue;
+                            }
+                            let (y, b) = entries[next + 1];
+                            let (x, two) = ([x, y], [sums[a], sums[b]]);
+                            [sums[a], sums[b]] = if unpacks {
+                                let bytes = $crate::kernel::again(&bytes);
+                                plus::<8, OFFSETS, SIXTEEN, 2>(bytes, factors, centre, x, lanes, two)
+                            } else {
+                                plus::<BITS, OFFSETS, SIXTEEN, 2>(block, factors, centre, x, lanes, two)
+                            };
+                            next += 2;
                         }
                     }
                 }
@@ -145,14 +180,14 @@ macro_rules! driver {
             for p in 0..P {
                 for t in 0..T {
                     for lanes in 0..16 / LANES {
-                        store(add(sums[p][lanes][t], more[p][lanes][t]), &mut out[p][t], lanes);
+                        store(add(sums[p][lanes][t], sums[p][lanes][TILE + t]), &mut out[p][t], lanes);
                     }
                 }
             }
         }
 
         /// Adds to each token's outputs the products of its second digits, block by block, so that what is to be unpacked of a block
-        /// is unpacked once for four tokens.
+        /// is unpacked once for some tokens.
         $(#[$features])*
         pub(crate) fn gathered<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
             panel: $crate::panels::Panel<'_>,
@@ -160,6 +195,7 @@ macro_rules! driver {
             seconds: &$crate::inputs::Gathered<'_>,
             out: &mut [[f32; 16]],
         ) {
+            const SOME: usize = if TOGETHER < 4 { TOGETHER } else { 4 };
             let blocks = panel.quants.as_chunks::<BITS>().0;
             for lanes in 0..16 / LANES {
                 for (at, block) in blocks.iter().enumerate() {
@@ -169,17 +205,17 @@ macro_rules! driver {
                     }
                     let nest = if NESTED { nested::<OFFSETS>(panel, at, lanes) } else { [zero(); 2] };
                     let factors = factors::<OFFSETS, SIXTEEN, NESTED>(panel, at, lanes, nest);
-                    while let Some((four, others)) = these.split_first_chunk::<4>() {
+                    while let Some((some, others)) = these.split_first_chunk::<SOME>() {
                         these = others;
-                        let mut x = [four[0].1; 4];
-                        let mut sums = [zero(); 4];
-                        for t in 0..4 {
-                            x[t] = four[t].1;
-                            sums[t] = load(&out[four[t].0 as usize], lanes);
+                        let mut x = [some[0].1; SOME];
+                        let mut sums = [zero(); SOME];
+                        for t in 0..SOME {
+                            x[t] = some[t].1;
+                            sums[t] = load(&out[some[t].0 as usize], lanes);
                         }
-                        let sums = plus::<BITS, OFFSETS, SIXTEEN, 4>(block, factors, centre, x, lanes, sums);
-                        for t in 0..4 {
-                            store(sums[t], &mut out[four[t].0 as usize], lanes);
+                        let sums = plus::<BITS, OFFSETS, SIXTEEN, SOME>(block, factors, centre, x, lanes, sums);
+                        for t in 0..SOME {
+                            store(sums[t], &mut out[some[t].0 as usize], lanes);
                         }
                     }
                     for (token, x) in these {

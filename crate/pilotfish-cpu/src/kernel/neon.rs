@@ -10,6 +10,8 @@ use crate::panels::{Line, PANEL};
 
 const LANES: usize = 4;
 const TILE: usize = 4;
+const TOGETHER: usize = TILE;
+const UNPACKS: bool = false;
 const ROWS: usize = 4;
 const ACROSS: usize = 4;
 pub(super) type Ints = int8x16_t;

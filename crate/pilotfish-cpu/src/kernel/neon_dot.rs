@@ -13,6 +13,8 @@ use crate::panels::Line;
 
 const LANES: usize = 4;
 const TILE: usize = 4;
+const TOGETHER: usize = TILE;
+const UNPACKS: bool = false;
 
 super::driver!(#[target_feature(enable = "neon,dotprod")]);
 super::unpacking!(#[target_feature(enable = "neon,dotprod")]);

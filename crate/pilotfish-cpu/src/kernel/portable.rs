@@ -6,6 +6,8 @@ use crate::panels::{Line, PANEL};
 
 const LANES: usize = 16;
 pub(crate) const TILE: usize = 4;
+const TOGETHER: usize = TILE;
+const UNPACKS: bool = false;
 const ROWS: usize = 1;
 const ACROSS: usize = 1;
 #[derive(Clone, Copy)]

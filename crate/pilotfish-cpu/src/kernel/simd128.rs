@@ -2,27 +2,29 @@
 //! and one of seven: levels of fewer than eight bits are the latter, and of a token with levels of eight its two signs are, one after the
 //! other, unless the machine multiplies eight bits by eight. Otherwise levels of 16 bits, two products a lane and instruction.
 //!
-//! What is read of a token is shared by the rows of several registers: by all of a panel where registers have room for that (one token,
-//! or two from several panels), else by half.
+//! On x86 engines have fifteen registers, and what does not fit them is moved to memory and back, which takes longer than the arithmetic: at most
+//! two tokens are multiplied at a time, with all of a panel's rows where each sum is one register, else with half of them.
 
 use std::arch::wasm32::*;
 
 use safe_unaligned_simd::wasm32 as memory;
 
-use crate::inputs::Block;
-use crate::panels::{Line, PANEL};
+use super::unpacks;
+use crate::inputs::{Block, Gathered, Seconds};
+use crate::panels::{Line, PANEL, Panel};
 
-/// The kernel for `$registers` at once; `$whole` says whether the dot product takes [eight bits of both factors](whole_bytes).
+/// The kernel for `$registers` at once; `$whole` says whether levels that lie as bytes are factors as they are, because they have seven bits
+/// or the dot product takes [eight of both](whole_bytes).
 macro_rules! registers {
     ($name:ident, $registers:literal, $whole:literal) => {
-        #[allow(dead_code, unused_imports, reason = "`two` alone gathers, and is asked for what `one` does")]
-        pub(crate) mod $name {
+        mod $name {
             use super::*;
 
             const LANES: usize = 4 * $registers;
             const TILE: usize = 4;
+            const TOGETHER: usize = 2;
+            const UNPACKS: bool = $whole;
             type Floats = super::Floats<$registers>;
-            pub(crate) use super::one::{add_halves, dot_halves};
 
             crate::kernel::driver!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
 
@@ -34,30 +36,115 @@ macro_rules! registers {
                 x: [&Block; T],
                 start: [i32; T],
             ) -> [[v128; $registers]; T] {
-                // Sums in pairs of many tokens do not fit the registers either way.
-                let rolls = T == 1 || cfg!(feature = "relaxed-simd");
-                if BITS < 6 && rolls {
-                    return nibbles::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
-                }
-                #[cfg(feature = "relaxed-simd")]
+                let lanes = $registers * lanes;
                 if BITS == 8 && $whole {
-                    return whole_eights::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
+                    return whole_eights::<BITS, $registers, T, FIRST, N>(block, lanes, x, start);
                 }
-                if BITS == 8 && rolls {
-                    return eights::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
+                if BITS == 8 {
+                    return eights::<BITS, $registers, T, FIRST, N>(block, lanes, x, start);
                 }
-                if T > 1 {
-                    return products::<BITS, $registers, T, FIRST, N>(block, $registers * lanes, x, start);
-                }
-                let mut sums = [[i32x4_splat(0); $registers]; T];
-                // Register by register, so that memory is soon asked for all lines of the block.
-                for r in 0..$registers {
-                    sums[0][r] = products::<BITS, 1, T, FIRST, N>(block, $registers * lanes + r, x, start)[0][0];
-                }
-                sums
+                nibbles::<BITS, $registers, T, FIRST, N>(block, lanes, x, start)
             }
         }
     };
+}
+
+/// Calls a function of the module that suits: `bytes` if so, else `four` if so, else `two`.
+macro_rules! suited {
+    ($bytes:expr, $four:expr, $function:ident::<$($generic:ident),+>($($argument:ident),+)) => {
+        if $bytes {
+            bytes::$function::<$($generic),+>($($argument),+);
+        } else if $four {
+            four::$function::<$($generic),+>($($argument),+);
+        } else {
+            two::$function::<$($generic),+>($($argument),+);
+        }
+    };
+}
+
+/// What [`dispatch`](crate::dispatch) calls; `$whole` says whether levels of eight bits are factors as they are.
+macro_rules! kernels {
+    ($name:ident, $whole:literal) => {
+        pub(crate) mod $name {
+            use super::*;
+
+            pub(crate) use super::one::{add_halves, dot_halves};
+
+            /// Whether levels are whole bytes that the dot product takes: so are those that were unpacked.
+            fn whole(bits: usize, centre: i32) -> bool {
+                bits == 8 && ($whole || centre < 128)
+            }
+
+            #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
+            pub(crate) fn panel<
+                const BITS: usize,
+                const OFFSETS: bool,
+                const SIXTEEN: bool,
+                const NESTED: bool,
+                const T: usize,
+            >(
+                panel: Panel<'_>,
+                centre: i32,
+                tokens: &[Block],
+                seconds: [Seconds<'_>; T],
+                out: &mut [[f32; PANEL]; T],
+            ) {
+                if T == 3 {
+                    let out = std::array::from_mut(out);
+                    abreast::<BITS, OFFSETS, SIXTEEN, NESTED, 1, T>([panel], centre, tokens, seconds, out);
+                    return;
+                }
+                suited!(
+                    whole(BITS, centre),
+                    T == 1 || fits(BITS),
+                    panel::<BITS, OFFSETS, SIXTEEN, NESTED, T>(panel, centre, tokens, seconds, out)
+                );
+            }
+
+            #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
+            pub(crate) fn abreast<
+                const BITS: usize,
+                const OFFSETS: bool,
+                const SIXTEEN: bool,
+                const NESTED: bool,
+                const P: usize,
+                const T: usize,
+            >(
+                panels: [Panel<'_>; P],
+                centre: i32,
+                tokens: &[Block],
+                seconds: [Seconds<'_>; T],
+                out: &mut [[[f32; PANEL]; T]; P],
+            ) {
+                let bytes = whole(BITS, centre) || unpacks(BITS, T);
+                suited!(
+                    bytes,
+                    T == 1 || fits(BITS),
+                    abreast::<BITS, OFFSETS, SIXTEEN, NESTED, P, T>(panels, centre, tokens, seconds, out)
+                );
+            }
+
+            #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
+            pub(crate) fn gathered<const BITS: usize, const OFFSETS: bool, const SIXTEEN: bool, const NESTED: bool>(
+                panel: Panel<'_>,
+                centre: i32,
+                seconds: &Gathered<'_>,
+                out: &mut [[f32; PANEL]],
+            ) {
+                suited!(
+                    whole(BITS, centre),
+                    fits(BITS),
+                    gathered::<BITS, OFFSETS, SIXTEEN, NESTED>(panel, centre, seconds, out)
+                );
+            }
+        }
+    };
+}
+
+/// Whether the products of two tokens with all sixteen rows fit an engine's registers. Those of levels with eight bits whose dot product takes
+/// seven are two sums, and so are all without relaxed SIMD.
+const fn fits(bits: usize) -> bool {
+    cfg!(feature = "relaxed-simd") && bits < 8
 }
 
 /// Rows of f16, register by register.
@@ -85,15 +172,13 @@ pub(crate) mod one {
 
 registers!(two, 2, false);
 registers!(four, 4, false);
+registers!(bytes, 4, true);
+kernels!(parts, false);
 #[cfg(feature = "relaxed-simd")]
-registers!(two_whole, 2, true);
-#[cfg(feature = "relaxed-simd")]
-registers!(four_whole, 4, true);
+kernels!(whole, true);
 
 /// A register of levels, or of their products.
 type Ints = v128;
-
-super::unpacking!(#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]);
 
 /// Whether the dot product multiplies a signed byte with any unsigned one, exactly, though only seven bits of that are promised: an engine
 /// does it one way or the other everywhere. Engines that have `vpdpbusd` for it do.
@@ -110,9 +195,9 @@ pub(crate) fn whole_bytes() -> bool {
     })
 }
 
-/// [`products`] of levels that are bytes as they lie, where the dot product takes them so.
-#[cfg(feature = "relaxed-simd")]
-#[target_feature(enable = "relaxed-simd")]
+/// `start` plus the products of groups `FIRST..FIRST + N` with each token's, for the rows of `R` registers from `lanes` on, exact: of levels
+/// that are bytes as they lie, where the dot product takes them so.
+#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
 #[inline]
 fn whole_eights<const BITS: usize, const R: usize, const T: usize, const FIRST: usize, const N: usize>(
     block: &[Line; BITS],
@@ -136,31 +221,10 @@ fn whole_eights<const BITS: usize, const R: usize, const T: usize, const FIRST: 
     totals(sums, start)
 }
 
-/// [`products`] of levels that are bytes as they lie: with relaxed SIMD, and of one token.
+/// The same where it takes seven bits of one factor: a token's two signs one after the other.
 #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
 #[inline]
 fn eights<const BITS: usize, const R: usize, const T: usize, const FIRST: usize, const N: usize>(
-    block: &[Line; BITS],
-    lanes: usize,
-    x: [&Block; T],
-    start: [i32; T],
-) -> [[v128; R]; T] {
-    if T < 4 {
-        return some_eights::<BITS, R, T, FIRST, N>(block, lanes, x, start);
-    }
-    // Registers have no room for the sums of four.
-    let mut all = [[i32x4_splat(0); R]; T];
-    for t in (0..T).step_by(2) {
-        let two = some_eights::<BITS, R, 2, FIRST, N>(block, lanes, [x[t], x[t + 1]], [start[t], start[t + 1]]);
-        [all[t], all[t + 1]] = two;
-    }
-    all
-}
-
-/// [`eights`] of up to three tokens.
-#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
-#[inline]
-fn some_eights<const BITS: usize, const R: usize, const T: usize, const FIRST: usize, const N: usize>(
     block: &[Line; BITS],
     lanes: usize,
     x: [&Block; T],
@@ -217,7 +281,7 @@ fn some_eights<const BITS: usize, const R: usize, const T: usize, const FIRST: u
     }
 }
 
-/// [`products`] of levels of 4 bits or of 5.
+/// The same of levels of 4 to 6 bits: nibbles in lines of their own, and what is above them.
 #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
 #[inline]
 fn nibbles<const BITS: usize, const R: usize, const T: usize, const FIRST: usize, const N: usize>(
@@ -228,12 +292,14 @@ fn nibbles<const BITS: usize, const R: usize, const T: usize, const FIRST: usize
 ) -> [[v128; R]; T] {
     let mut sums = [[Sum::new(); R]; T];
     let mut high = [i32x4_splat(0); R];
-    if BITS == 5 {
-        for r in 0..R {
-            high[r] = shift_right(line(&block[4 % BITS], lanes + r), FIRST);
-        }
+    for r in 0..R {
+        high[r] = match BITS {
+            5 => shift_right(line(&block[4 % BITS], lanes + r), FIRST),
+            6 => line(&block[(4 + FIRST / 4) % BITS], lanes + r),
+            _ => high[r],
+        };
     }
-    for (at, of_two) in (FIRST / 2..).zip(&block[FIRST / 2..(FIRST + N) / 2][..rolled(N / 2)]) {
+    for (at, of_two) in (FIRST / 2..).zip(&block[FIRST / 2..FIRST / 2 + N / 2][..rolled(N / 2)]) {
         let mut factors = [[i32x4_splat(0); 2]; T];
         for t in 0..T {
             let words = &x[t].words.as_chunks::<2>().0[at % 4];
@@ -242,10 +308,11 @@ fn nibbles<const BITS: usize, const R: usize, const T: usize, const FIRST: usize
         for r in 0..R {
             let both = line(of_two, lanes + r);
             let mut levels = [and(both, 15), and(shift_right(both, 4), 15)];
-            if BITS == 5 {
-                levels[0] = or(levels[0], and(shift_left(high[r], 4), 16));
-                levels[1] = or(levels[1], and(shift_left(high[r], 3), 16));
-                high[r] = shift_right(high[r], 2);
+            if BITS > 4 {
+                let (each, mask) = if BITS == 5 { (1, 16) } else { (2, 48) };
+                levels[0] = or(levels[0], and(shift_left(high[r], 4), mask));
+                levels[1] = or(levels[1], and(shift_left(high[r], 4 - each), mask));
+                high[r] = shift_right(high[r], 2 * each);
             }
             for t in 0..T {
                 sums[t][r].add(levels[0], factors[t][0]);
@@ -335,49 +402,6 @@ fn totals<const R: usize, const T: usize>(sums: [[Sum; R]; T], start: [i32; T]) 
         }
     }
     totals
-}
-
-/// `start` plus the products of groups `FIRST..FIRST + N` with each token's, for the rows of `R` registers from `lanes` on: exact.
-#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
-#[inline]
-fn products<const BITS: usize, const R: usize, const T: usize, const FIRST: usize, const N: usize>(
-    block: &[Line; BITS],
-    lanes: usize,
-    x: [&Block; T],
-    start: [i32; T],
-) -> [[v128; R]; T] {
-    let mut sums = [[Sum::new(); R]; T];
-    for g in FIRST..FIRST + N {
-        let mut xs = [i32x4_splat(0); T];
-        for t in 0..T {
-            xs[t] = factor(x[t].words[g]);
-        }
-        for r in 0..R {
-            #[cfg(feature = "relaxed-simd")]
-            let w = levels::<BITS>(block, g, lanes + r);
-            #[cfg(not(feature = "relaxed-simd"))]
-            let w = wide::<BITS>(block, g, lanes + r);
-            for t in 0..T {
-                #[cfg(feature = "relaxed-simd")]
-                sums[t][r].add(w, xs[t]);
-                #[cfg(not(feature = "relaxed-simd"))]
-                sums[t][r].add_wide(w, xs[t]);
-            }
-        }
-    }
-    totals(sums, start)
-}
-
-/// As `levels`, in 16 bits each: rows 0 and 1, rows 2 and 3.
-#[cfg(not(feature = "relaxed-simd"))]
-#[inline]
-fn wide<const BITS: usize>(block: &[Line; BITS], g: usize, lanes: usize) -> [Ints; 2] {
-    if BITS == 8 {
-        let eights = block[g].0.as_chunks::<8>().0;
-        return [2 * lanes, 2 * lanes + 1].map(|at| memory::u16x8_load_extend_u8x8(&eights[at]));
-    }
-    let levels = levels::<BITS>(block, g, lanes);
-    [u16x8_extend_low_u8x16(levels), u16x8_extend_high_u8x16(levels)]
 }
 
 #[inline]
