@@ -179,6 +179,11 @@ impl Session {
         let step = self.session.next().await.map_err(engine_error)?;
         Ok(step.map(|step| serde_json::json!(step).to_string()))
     }
+
+    /// Computes the next step before it is asked for, if a step is over when it was begun; for when nothing else is asked.
+    pub fn read_ahead(&mut self) {
+        self.session.read_ahead();
+    }
 }
 
 fn read_options(json: &str) -> Result<engine::SessionOptions, JsValue> {

@@ -4,9 +4,10 @@ mod common;
 
 use std::rc::Rc;
 
-use common::{Variant, engine, engines, ids, load, run, wait};
+use common::{Variant, cpu_with, engine, engines, ids, load, run, wait};
 use pilotfish::engine::{
-    Engine, Guide, GuideKind, Model, Models, Prompt, Session, SessionOptions, Step, Stop, WhenFull, each_logits,
+    Engine, Guide, GuideKind, Model, Models, Precision, Prompt, Session, SessionOptions, Step, Stop, WhenFull,
+    each_logits,
 };
 use pilotfish::guidance::{Penalties, Sampling};
 
@@ -41,6 +42,8 @@ fn take(session: &mut Session, most: usize) -> Vec<Step> {
             Some(step) => steps.push(step),
             None => break,
         }
+        // Nothing that a test asks for next may mind it.
+        session.read_ahead();
     }
     steps
 }
@@ -297,4 +300,28 @@ fn a_full_context_stops_or_keeps_the_first_tokens_and_goes_on() {
             assert!((expected - steps[at].log_probs.base).abs() < 5e-3, "at {at} with {keep:?}");
         }
     }
+}
+
+#[test]
+fn a_step_that_was_read_ahead_is_the_one_that_would_have_come() {
+    let engine = cpu_with(Precision::Fast);
+    let model = load(&engine, BASE);
+    let options = options(&PROMPT, 8);
+    let mut session = open(&engine, &model, &options);
+    session.read_ahead();
+    session.read_ahead();
+    assert_eq!(session.cost().steps, 1, "one, however often");
+    let mut steps = take(&mut session, 3);
+    assert_eq!(session.cost().steps, 4);
+    session.set_weight(0, -2.0).expect("a weight");
+    steps.extend(take(&mut session, 99));
+    assert_eq!(session.cost().steps, 8, "none beyond the last");
+    let weights: Vec<f32> = steps.iter().map(|step| step.weights[0]).collect();
+    assert_eq!(weights, [0.5, 0.5, 0.5, 0.5, -2.0, -2.0, -2.0, -2.0], "the fourth was computed when the weight came");
+    let slid = run(&engine, &model, &[Rc::clone(&model)], &options, |at, session| {
+        if at == 4 {
+            session.set_weight(0, -2.0).expect("a weight");
+        }
+    });
+    same(&steps, &slid);
 }

@@ -201,7 +201,7 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
   }
 
   /**
-   * Changes a guide's weight, of either sign; acts from the next step that is handed to the GPU. A number ends a schedule,
+   * Changes a guide's weight, of either sign; acts from the next step that is begun. A number ends a schedule,
    * points begin one (their steps count from the session's first).
    * @throws PilotfishError `argument.invalid` for an unknown guide, or a weight that is not finite
    */
@@ -212,7 +212,7 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
 
   /**
    * Changes the share of a guide's adapter `at` (0 the first), of either sign; without a guide, of the base's own. Acts from the
-   * next step that is handed to the GPU; what the text so far was read with stays.
+   * next step that is begun; what the text so far was read with stays.
    * @throws PilotfishError `argument.invalid` for an unknown guide, or a share that is not finite
    */
   setShare(guide: Name | null, at: number, share: number): void {
@@ -230,7 +230,7 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
   }
 
   /**
-   * Changes temperature, filters, penalties or seed; acts from the next step that is handed to the GPU. What the engine refuses is
+   * Changes temperature, filters, penalties or seed; acts from the next step that is begun. What the engine refuses is
    * thrown by the next step.
    */
   setSampling(sampling: Partial<Sampling>): void {
@@ -238,13 +238,13 @@ export class Session<Name extends string = string> implements AsyncIterable<Step
     this.#tell(this.#channel.call('setSampling', { session: this.#handle, sampling }));
   }
 
-  /** Changes scores, banned and allowed tokens, all of them; acts from the next step that is handed to the GPU. */
+  /** Changes scores, banned and allowed tokens, all of them; acts from the next step that is begun. */
   setTokens(tokens: TokenRules): void {
     this.#mustLive();
     this.#tell(this.#channel.call('setTokens', { session: this.#handle, tokens }));
   }
 
-  /** Gives the tokens of the next steps that are handed to the GPU, whatever the mix says; at most 256. */
+  /** Gives the tokens of the next steps that are begun, whatever the mix says; at most 256. */
   force(ids: readonly number[] | Uint32Array): void {
     this.#mustLive();
     this.#tell(this.#channel.call('force', { session: this.#handle, ids: Uint32Array.from(ids) }));

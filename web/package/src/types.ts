@@ -265,7 +265,7 @@ export type WhenFull = 'stop' | 'shift' | { readonly keep: number };
 
 /** What a session has done so far. */
 export interface Cost {
-  /** Steps handed to the GPU. */
+  /** Steps that were begun. */
   readonly steps: number;
   /** Positions computed in steps, over all rows. */
   readonly decoded: number;

@@ -175,6 +175,18 @@ impl Session {
         }
     }
 
+    /// Computes the next step before it is asked for, where a step is over when it was begun (on the CPU) and nothing else is in flight: for a
+    /// caller who has nothing to do until then. What is changed afterwards acts on the step after it, and what goes wrong
+    /// [`Session::next`] says. A search does nothing.
+    pub fn read_ahead(&mut self) {
+        let ended = self.faulty || self.stopping() || self.lanes.iter().all(|lane| lane.ended.is_some());
+        let idle = self.pending.is_empty() && self.runner.in_flight() == 0 && self.runner.most_ahead() == 1;
+        if idle && !ended && !self.searches() && self.room().is_none() {
+            // What fails fails again when it is asked for.
+            let _ = self.submit();
+        }
+    }
+
     /// Turns the reports of a step into steps of the lanes that have not ended.
     fn give(&mut self, reports: Vec<(Telemetry, Option<Vec<f32>>)>) {
         let last = if self.stopping() {

@@ -13,6 +13,7 @@ import {
   sessionInfo,
 } from './convert.js';
 import type { WasmAdapter, WasmRemote, WasmSession } from './surface.js';
+import { turn as turnOfLoop } from './turn.js';
 
 /** Those of the engine's options that are looked at here. */
 export interface HeldOptions extends HandleOptions {
@@ -35,6 +36,8 @@ export class Held {
   #places: Places;
   /** What was asked for last: the engine does one thing after another, however fast they are asked for. */
   #tail: Promise<unknown> = Promise.resolve();
+  /** How much was asked for and is not done. */
+  #asked = 0;
   /** Whether nobody waits for a step any more. */
   stopping = false;
 
@@ -63,9 +66,21 @@ export class Held {
 
   /** Does something when all that was asked before is done: a running step has the session borrowed. */
   inTurn<T>(work: () => T | Promise<T>): Promise<T> {
+    this.#asked += 1;
     const mine = this.#tail.then(work);
-    this.#tail = mine.catch(() => undefined);
+    this.#tail = mine.catch(() => undefined).then(() => void (this.#asked -= 1));
     return mine;
+  }
+
+  /** The next step, and soon after it the one that follows: while the page is at it, the worker has nothing else to do. */
+  async next(): Promise<string | undefined> {
+    const json = await this.session.next();
+    if (json !== undefined) {
+      void turnOfLoop().then(() => {
+        if (this.#asked === 0 && !this.stopping) this.session.read_ahead();
+      });
+    }
+    return json;
   }
 
   /** A step under way comes to its end soon, and no other follows. */

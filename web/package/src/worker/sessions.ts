@@ -66,7 +66,7 @@ export class Sessions {
     next: ({ session }) =>
       this.#inTurn(session, async (held) => {
         try {
-          const json = await held.session.next();
+          const json = await held.next();
           return json === undefined ? undefined : step(json, held.guides);
         } catch (error) {
           // A reward that nobody waits for any more.

@@ -47,6 +47,8 @@ export interface WasmSession {
   force(ids: Uint32Array): void;
   rest(): string;
   next(): Promise<string | undefined>;
+  /** Computes the next step where that is done at once: on the CPU. */
+  read_ahead(): void;
   turn(options: string, progress: WireProgress): Promise<number>;
   set_when_full(json: string): void;
   resume(maxTokens: number): Promise<void>;
