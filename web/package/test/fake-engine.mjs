@@ -181,6 +181,8 @@ export class FakeEngine {
   /** Bytes that a model may take. @type {number | null} */
   limit = null;
   running = 0;
+  /** How often it was let read ahead. */
+  aheads = 0;
   scoring = 0;
   /** What a search wants to know rewards of, before each step. @type {string[] | undefined} */
   asks;
@@ -268,6 +270,10 @@ export class FakeEngine {
         candidates: [{ id: 1, text: 'x', base: -1, mix: -2, sampled: -2.5, guides: [-3, -4] }],
         logits: [1, null],
       });
+    },
+    read_ahead: () => {
+      assert.equal(this.running, 0, 'nothing is computed ahead while a step runs');
+      this.aheads += 1;
     },
     turn: async (/** @type {string} */ json, /** @type {(json: string) => boolean} */ progress) => {
       this.log.push(`turn ${json}`);

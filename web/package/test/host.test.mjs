@@ -195,6 +195,27 @@ describe('Session', () => {
     );
   });
 
+  it('reads ahead while the page has a step, unless something else was asked or the text has ended', async () => {
+    const { fake, session } = await started();
+    const idle = () => new Promise((resolve) => setTimeout(resolve, 20));
+    fake.pause = () => new Promise((resolve) => setTimeout(resolve, 5));
+    await Promise.all([session.next(), session.next(), session.next()]);
+    await idle();
+    assert.equal(fake.aheads, 1, 'after the last of several');
+    fake.ends = 4;
+    await session.next();
+    await idle();
+    assert.equal(fake.aheads, 2);
+    assert.equal(await session.next(), undefined);
+    await idle();
+    assert.equal(fake.aheads, 2, 'nothing comes after the end');
+    await session.resume({ maxTokens: 9 });
+    await session.next();
+    session.stop();
+    await idle();
+    assert.equal(fake.aheads, 2, 'nor after a stop');
+  });
+
   it('ends its iteration with the text, and stops when the loop is left', async () => {
     const { fake, pf, session } = await started();
     let text = '';

@@ -76,11 +76,15 @@ export class Held {
   async next(): Promise<string | undefined> {
     const json = await this.session.next();
     if (json !== undefined) {
-      void turnOfLoop().then(() => {
-        if (this.#asked === 0 && !this.stopping) this.session.read_ahead();
-      });
+      void this.#readAhead();
     }
     return json;
+  }
+
+  /** Once the answer is on its way: nothing may be asked for then, and what has been asked for meanwhile comes first. */
+  async #readAhead(): Promise<void> {
+    await turnOfLoop();
+    if (this.#asked === 0 && !this.stopping) this.session.read_ahead();
   }
 
   /** A step under way comes to its end soon, and no other follows. */
