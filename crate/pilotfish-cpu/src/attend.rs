@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::float::{exp, larger, most, tanh, total};
+use crate::float::{exp, in_order, larger, largest_integer, of_order, tanh, total};
 use crate::kernel::rows::RUN;
 use crate::{Isa, Workers, dispatch};
 
@@ -259,14 +259,12 @@ pub(crate) fn weigh<const FMA: bool>(heads: &Attention, scores: &mut [f32; RUN],
             *score = cap * tanh::<FMA>(*score / cap);
         }
     }
-    let mut lanes = [f32::NEG_INFINITY; RUN / 2];
-    for half in 0..2 {
-        for (i, lane) in lanes.iter_mut().enumerate() {
-            let at = RUN / 2 * half + i;
-            *lane = larger(if at < n { scores[at] } else { f32::NEG_INFINITY }, *lane);
-        }
+    // As integers, of which every instruction set has the larger ones of vectors.
+    let mut order = [0; RUN];
+    for (at, order) in order.iter_mut().enumerate() {
+        *order = in_order(if at < n { scores[at] } else { f32::NEG_INFINITY });
     }
-    let largest = larger(most(lanes), state.largest);
+    let largest = larger(of_order(largest_integer(order)), state.largest);
     let mut totals = [0.0; RUN / 2];
     for half in 0..2 {
         for (i, lane) in totals.iter_mut().enumerate() {

@@ -67,18 +67,17 @@ pub(crate) fn total(lanes: [f32; 16]) -> f32 {
     (four[0] + four[2]) + (four[1] + four[3])
 }
 
-/// The largest of sixteen lanes, in a tree; those that are no numbers are passed over where they can be.
+/// An integer that is larger for larger floats.
 #[inline(always)]
-pub(crate) fn most(lanes: [f32; 16]) -> f32 {
-    let mut eight = [0.0; 8];
-    for i in 0..8 {
-        eight[i] = larger(lanes[i], lanes[i + 8]);
-    }
-    let mut four = [0.0; 4];
-    for i in 0..4 {
-        four[i] = larger(eight[i], eight[i + 4]);
-    }
-    larger(larger(four[0], four[2]), larger(four[1], four[3]))
+pub(crate) fn in_order(x: f32) -> i32 {
+    let bits = x.to_bits() as i32;
+    bits ^ (bits >> 31 & i32::MAX)
+}
+
+/// The float of [`in_order`].
+#[inline(always)]
+pub(crate) fn of_order(order: i32) -> f32 {
+    f32::from_bits((order ^ (order >> 31 & i32::MAX)) as u32)
 }
 
 /// The sum of sixteen integers, in a tree. Of levels that are none, since a value was not finite, it is any number.
@@ -97,7 +96,7 @@ pub(crate) fn total_integers(lanes: [i32; 16]) -> i32 {
 
 /// The largest of 32 integers, in a tree.
 #[inline(always)]
-pub(crate) fn largest(lanes: [u32; 32]) -> u32 {
+pub(crate) fn largest_integer(lanes: [i32; 32]) -> i32 {
     let mut sixteen = [0; 16];
     for i in 0..16 {
         sixteen[i] = lanes[i].max(lanes[i + 16]);
@@ -146,6 +145,17 @@ mod tests {
             if want.is_finite() {
                 assert_eq!(from_half(bits).to_bits(), want.to_bits(), "{bits:#06x}");
             }
+        }
+    }
+
+    #[test]
+    fn integers_are_in_the_order_of_floats() {
+        let floats = [f32::NEG_INFINITY, -1e30, -2.0, -1e-40, -0.0, 0.0, 1e-40, 0.5, 3e38, f32::INFINITY];
+        for pair in floats.windows(2) {
+            assert!(in_order(pair[0]) < in_order(pair[1]), "{pair:?}");
+        }
+        for x in floats {
+            assert_eq!(of_order(in_order(x)).to_bits(), x.to_bits());
         }
     }
 

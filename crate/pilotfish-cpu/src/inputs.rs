@@ -297,9 +297,9 @@ fn quantised(x: &[f32; BLOCK]) -> Block {
     // are not finite last.
     let mut sizes = [0; BLOCK];
     for i in 0..BLOCK {
-        sizes[i] = x[i].to_bits() & 0x7fff_ffff;
+        sizes[i] = (x[i].to_bits() & 0x7fff_ffff) as i32;
     }
-    let largest = f32::from_bits(float::largest(sizes));
+    let largest = f32::from_bits(float::largest_integer(sizes) as u32);
     let scale = if largest < f32::INFINITY { largest / 127.0 } else { f32::NAN };
     // Below this the quotient overflows, and the block is as good as zero.
     let inverse = if largest > 1e-35 { 127.0 / largest } else { 0.0 };

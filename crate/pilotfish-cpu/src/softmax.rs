@@ -104,10 +104,16 @@ pub(crate) mod body {
             let mut sums = [0.0f32; 16];
             let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<16>(), y.as_chunks::<16>());
             for (x, y) in xs.iter().zip(ys) {
+                // One step at a time: all in one loop, WebAssembly's vectors are not found.
+                let (mut d, mut e) = ([0.0; 16], [0.0; 16]);
                 for i in 0..16 {
-                    let d = larger(x[i] - x_max, LEAST - 1.0);
-                    let apart = d - larger(y[i] - y_max, -1e30);
-                    sums[i] += if d > LEAST { apart * exp::<FMA>(d) } else { 0.0 };
+                    d[i] = larger(x[i] - x_max, LEAST - 1.0);
+                }
+                for i in 0..16 {
+                    e[i] = if d[i] > LEAST { exp::<FMA>(d[i]) } else { 0.0 };
+                }
+                for i in 0..16 {
+                    sums[i] += (d[i] - larger(y[i] - y_max, -1e30)) * e[i];
                 }
             }
             for (i, (x, y)) in x_rest.iter().zip(y_rest).enumerate() {
