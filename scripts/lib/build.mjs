@@ -60,12 +60,13 @@ export async function prepareRust() {
   await prepare('rust source', 'lib/rustlib/src/rust/library/Cargo.lock', ['component', 'add', 'rust-src']);
 }
 
+/** Not the tests and examples of the crates: they are in no build. */
 const rustInputs = [
   'Cargo.toml',
   'Cargo.lock',
-  'crate/pilotfish',
-  'crate/pilotfish-cpu',
-  'crate/pilotfish-wasm',
+  ...['pilotfish', 'pilotfish-cpu', 'pilotfish-wasm'].flatMap((name) =>
+    ['Cargo.toml', 'build.rs', 'src'].map((part) => `crate/${name}/${part}`),
+  ),
   'shaders',
   'tools/bindgen',
   'scripts/lib/build.mjs',
