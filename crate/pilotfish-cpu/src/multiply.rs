@@ -36,7 +36,9 @@ pub fn multiply(
         return;
     }
     let whole = tokens - tokens % isa.tile();
-    let seconds = if precision == Precision::Fast { x.gathered(whole) } else { Gathered::default() };
+    // Those of tokens that are multiplied abreast are added in the same pass.
+    let gathers = precision == Precision::Fast && (ABREAST == 1 || tokens > isa.tile());
+    let seconds = if gathers { x.gathered(whole) } else { Gathered::default() };
     let batch = Batch { isa, precision, x, seconds };
     let bytes: usize = matrices.iter().map(|matrix| matrix.bytes()).sum();
     let size = panels.div_ceil((workers.threads() * PIECES).max(bytes / LARGE)).max(1) * tokens;
@@ -229,9 +231,10 @@ impl Job<'_> {
         }
     }
 
-    /// Second digits of a token that is multiplied with `T - 1` others: of whole tiles, they are gathered.
+    /// Second digits of a token that is multiplied with `T - 1` others, but where those of whole tiles are gathered.
     fn seconds<const T: usize>(&self, token: usize) -> Seconds<'_> {
-        if T == self.batch.isa.tile() { Seconds::default() } else { self.batch.x.seconds(token) }
+        let gathered = T == self.batch.isa.tile() && !self.batch.seconds.is_empty();
+        if gathered { Seconds::default() } else { self.batch.x.seconds(token) }
     }
 
     /// Tokens `first..first + T` of a panel; gives `T`.
