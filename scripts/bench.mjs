@@ -59,15 +59,15 @@ function browserCpu() {
 }
 
 /**
- * What steers a session: so many sentences, and so many adapters.
- * @typedef {{ contexts: number, adapters: number }} Guides
+ * What steers a session: so many sentences, and so many adapters; `mixOnly`: nothing of single rows is reported.
+ * @typedef {{ contexts: number, adapters: number, mixOnly?: boolean }} Guides
  */
 
 /** @param {Guides} guides */
-function nameOf({ contexts, adapters }) {
+function nameOf({ contexts, adapters, mixOnly }) {
   const several = (/** @type {number} */ n, /** @type {string} */ what) => `${n} ${what} guide${n > 1 ? 's' : ''}`;
-  if (adapters > 0) return several(adapters, 'adapter');
-  return contexts > 0 ? several(contexts, 'context') : 'unguided';
+  const guided = adapters > 0 ? several(adapters, 'adapter') : several(contexts, 'context');
+  return `${adapters + contexts > 0 ? guided : 'unguided'}${mixOnly ? ", return: 'mix'" : ''}`;
 }
 
 /**
@@ -94,7 +94,7 @@ async function prepare({ url, adapterUrls, promptTokens, backend }) {
   const long = await model.tokenize(text.repeat(Math.ceil(promptTokens / 10)));
   const adapters = [];
   for (const adapter of adapterUrls) adapters.push(await model.loadAdapter(adapter, { cache: false }));
-  here.bench = { model, adapters, prompt: await model.detokenize(long.slice(0, promptTokens)), sessions: [] };
+  here.bench = { model, adapters, prompt: await model.detokenize(long.slice(0, promptTokens)) };
   return { info: pf.info, model: model.info, open, load, heapBefore, heapAfter };
 }
 
@@ -112,23 +112,22 @@ async function begin({ guided, seed, maxTokens }) {
   ];
   const guides = Object.fromEntries(all.map((guide, index) => [`guide${index}`, guide]));
   const began = performance.now();
-  const session = await bench.model.session({ prompt: bench.prompt, guides, temperature: 0.8, seed, maxTokens });
-  bench.sessions.push(session);
-  return { seconds: (performance.now() - began) / 1000, info: session.info };
+  bench.session = await bench.model.session({
+    ...{ prompt: bench.prompt, guides, temperature: 0.8, seed, maxTokens, ignoreEos: true },
+    ...(guided.mixOnly && { return: 'mix' }),
+  });
+  return { seconds: (performance.now() - began) / 1000, info: bench.session.info };
 }
 
-/** Makes a token in each of the open sessions, in the page. @param {{ at: number }} options which session */
-async function advance({ at }) {
-  const { bench } = /** @type {any} */ (globalThis);
+/** Makes so many tokens, in the page. @param {{ tokens: number }} options */
+async function advance({ tokens }) {
+  const { session } = /** @type {any} */ (globalThis).bench;
   const began = performance.now();
-  const step = await bench.sessions[at].next();
-  return { seconds: (performance.now() - began) / 1000, made: step !== undefined };
+  for (let at = 0; at < tokens; at += 1) await session.next();
+  return { seconds: (performance.now() - began) / 1000 };
 }
 
-async function endAll() {
-  const { bench } = /** @type {any} */ (globalThis);
-  for (const session of bench.sessions.splice(0)) await session.dispose();
-}
+const end = () => /** @type {any} */ (globalThis).bench.session.dispose();
 
 /**
  * @param {import('../tests/browser/browsers.mjs').Page} page
@@ -145,21 +144,15 @@ async function measure(page, { url, adapterUrls, promptTokens, gen, runs, backen
   const all = [];
   for (let run = 0; run < runs; run += 1) {
     const sessions = [];
+    // One after the other, since the engine is ahead of what is read: between two steps of a session it makes the next one.
     for (const guided of guideSets) {
-      const begun = await counted(begin, { guided, seed: run, maxTokens: gen + 1 });
-      /** @type {{ seconds: number, cpu: number }} */
-      const first = await counted(advance, { at: sessions.length });
-      sessions.push({ guided, prefill: begun, first, steps: /** @type {{ seconds: number, cpu: number }[]} */ ([]) });
-    }
-    for (let token = 0; token < gen; token += 1) {
-      const round = [];
-      for (const at of sessions.keys()) round.push(await counted(advance, { at }));
-      // A text may end by itself: from there on the steps of a round are no longer comparable.
-      if (!round.every(({ made }) => made)) break;
-      for (const [at, one] of round.entries()) sessions[at]?.steps.push(one);
+      const prefill = await counted(begin, { guided, seed: run, maxTokens: gen + 1 });
+      const first = await counted(advance, { tokens: 1 });
+      const rest = await counted(advance, { tokens: gen });
+      sessions.push({ guided, prefill, first, step: { seconds: rest.seconds / gen, cpu: rest.cpu / gen } });
+      await page.evaluate(end, null);
     }
     all.push(sessions);
-    await page.evaluate(endAll, null);
   }
   return { ...loaded, all };
 }
@@ -206,10 +199,12 @@ await run(async () => {
     backend: values.backend,
     adapterUrls,
     guideSets: [
-      { contexts: 0, adapters: 0 },
-      { contexts: 1, adapters: 0 },
-      { contexts: 3, adapters: 0 },
+      ...[0, 1, 3].map((contexts) => ({ contexts, adapters: 0 })),
       ...(adapterUrls.length > 0 ? [1, 3].map((adapters) => ({ contexts: 0, adapters })) : []),
+      ...[0, 1, 3].map((guides) => ({
+        ...(adapterUrls.length > 0 ? { contexts: 0, adapters: guides } : { contexts: guides, adapters: 0 }),
+        mixOnly: true,
+      })),
     ],
   };
   await buildAndFetch([model]);
@@ -268,8 +263,11 @@ function report(found, { guideSets }, { browser, load }, json) {
   const wasm = 'web/package/dist/wasm/pilotfish_bg.wasm';
   const rows = guideSets.map((guided, at) => {
     const runs = found.all.flatMap((sessions) => sessions[at] ?? []);
-    const steps = runs.flatMap((one) => one.steps);
-    const unguided = found.all.flatMap((sessions) => sessions[0]?.steps ?? []);
+    const plain = guideSets.findIndex(
+      ({ contexts, adapters, mixOnly }) => contexts + adapters === 0 && mixOnly === guided.mixOnly,
+    );
+    const unguided = found.all.flatMap((sessions) => sessions[plain]?.step ?? []);
+    const steps = runs.map(({ step }) => step);
     const [cold] = runs;
     const info = cold?.prefill.info;
     const promptsTokens = info.rows.reduce(
@@ -293,7 +291,7 @@ function report(found, { guideSets }, { browser, load }, json) {
       prefillTokensPerSecond: median(warm.map((one) => (promptsTokens - info.rows.length) / one.prefill.seconds)),
       decodeTokensPerSecond: 1 / median(steps.map(({ seconds }) => seconds)),
       decodeCpuSeconds: median(steps.map(({ cpu }) => cpu)),
-      // Each step against the unguided one of the same round.
+      // Against the unguided steps of the same run that report as much.
       stepCost: median(steps.map(({ seconds }, index) => seconds / (unguided[index]?.seconds ?? Number.NaN))),
       stepCpuCost: median(steps.map(({ cpu }, index) => cpu / (unguided[index]?.cpu ?? Number.NaN))),
     };
