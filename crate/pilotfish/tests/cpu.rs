@@ -219,6 +219,49 @@ fn rows_with_different_adapters_and_none_share_a_batch() {
 }
 
 #[test]
+fn tokens_added_up_before_the_output_give_their_logits_added_up() {
+    let ids = [40, 7, 99];
+    let sums = [vec![(0, 1.0), (1, 1.5), (2, -0.5)], vec![(1, 0.25)], vec![(2, 1.0), (2, 1.0)], vec![]];
+    let token = |at: usize| Token { id: ids[at], position: 0, slots: &[[0], [1], [2]][at], row: 0, logits: true };
+    let tokens = [token(0), token(1), token(2)];
+    for name in ["tiny-llama-q4_1", "tiny-gemma3-q8_0", "tiny-qwen2-q5_1"] {
+        let weights = load(&format!("tiny/{name}.gguf"));
+        let vocab = weights.spec().n_vocab as usize;
+        for (precision, bound) in [(Precision::Precise, 1e-9), (Precision::Fast, 3e-2)] {
+            let mut forward = Forward::new(two_threads(), precision);
+            let mut cache = Cache::new(weights.spec(), 3);
+            let each = forward.run(&weights, &mut cache, None, &tokens).expect("the batch is sound").to_vec();
+            let found = forward.run_added(&weights, &mut cache, None, &tokens, &sums).expect("the batch is sound");
+            assert_eq!(found.len(), sums.len() * vocab);
+            for (at, (sum, found)) in sums.iter().zip(found.chunks_exact(vocab)).enumerate() {
+                let of_id =
+                    |id: usize| sum.iter().map(|(token, weight)| weight * each[token * vocab + id]).sum::<f32>();
+                let expected: Vec<f32> = (0..vocab).map(of_id).collect();
+                let kl = kl(&expected, found);
+                assert!(kl < bound, "{name}, {precision:?}, sum {at}: KL {kl}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_added_up_is_refused() {
+    let bytes = std::fs::read(fixture("tiny/tiny-llama-q4_0.gguf")).expect("the fixture is in the repository");
+    let mut spec = pollster::block_on(open(&mut bytes.as_slice())).expect("the fixture has a header").spec;
+    let mut added = |spec: &ModelSpec, sum: &[(usize, f32)]| {
+        let weights = pollster::block_on(Weights::load(spec, &mut bytes.as_slice(), |_| true)).expect("it loads");
+        let token = Token { id: 1, position: 0, slots: &[0], row: 0, logits: true };
+        let mut forward = Forward::new(Workers::alone(), Precision::Fast);
+        let run = forward.run_added(&weights, &mut Cache::new(spec, 1), None, &[token], &[sum.to_vec()]);
+        run.map(<[f32]>::len).map_err(|error| error.code())
+    };
+    assert_eq!(added(&spec, &[(0, 2.0)]), Ok(spec.n_vocab as usize));
+    assert_eq!(added(&spec, &[(0, 1.0), (1, 1.0)]), Err("cpu.token"));
+    spec.final_softcap = Some(30.0);
+    assert_eq!(added(&spec, &[(0, 2.0)]), Err("cpu.not_linear"));
+}
+
+#[test]
 fn forks_share_their_beginning() {
     let weights = load("tiny/tiny-qwen3-q6_k.gguf");
     let (vocab, begin) = (weights.spec().n_vocab as usize, [5, 9, 200, 31]);

@@ -69,6 +69,10 @@ pub(crate) struct GenerateArgs {
     /// With --json: every step brings the mixed logits of the whole vocabulary (null where a token was left out).
     #[arg(long)]
     logits: bool,
+    /// Report of each token only what is the mix's: on the CPU guides cost less then, for the output matrix is multiplied once and not for
+    /// each row.
+    #[arg(long, conflicts_with_all = ["logits", "color"])]
+    mix_only: bool,
     /// Colour tokens by how far the guides moved them.
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "auto",
           default_value = "never")]
@@ -95,7 +99,11 @@ impl GenerateArgs {
             method: self.method.over(mix.method),
             when_full: self.when_full.unwrap_or(mix.when_full),
             stop: mix.stop.into_iter().chain(self.stop.iter().cloned()).collect(),
-            returns: if self.logits { Returns::Logits } else { Returns::Report },
+            returns: match (self.logits, self.mix_only) {
+                (true, _) => Returns::Logits,
+                (false, true) => Returns::Mix,
+                (false, false) => Returns::Report,
+            },
             normalize: self.normalize || mix.normalize,
             filter: mix.filter,
             context_length: self.context.or(mix.context_length).unwrap_or(defaults.context_length),

@@ -36,6 +36,19 @@ pub enum CpuError {
         /// Rows of the adapters.
         rows: usize,
     },
+    /// A sum of tokens that are not there.
+    #[error("a sum of logits has token {found} in it, and the batch has {tokens}; tokens are counted from 0")]
+    Token {
+        /// The token.
+        found: usize,
+        /// Tokens of the batch.
+        tokens: usize,
+    },
+    /// Logits that cannot be added up before the output matrix.
+    #[error(
+        "the model's logits have a bias or a soft cap, so they cannot be added up before they are computed; compute each"
+    )]
+    NotLinear,
     /// A model, cache or batch of another model.
     #[error("{what} was made for another model: found {found}, expected {expected}")]
     Model {
@@ -74,6 +87,8 @@ impl CpuError {
             Self::Slots { .. } => "cpu.slots",
             Self::Slot { .. } => "cpu.slot",
             Self::Row { .. } => "cpu.row",
+            Self::Token { .. } => "cpu.token",
+            Self::NotLinear => "cpu.not_linear",
             Self::Model { .. } => "cpu.model",
             Self::Threads { .. } => "cpu.threads",
             Self::TooLarge { .. } => "cpu.too_large",

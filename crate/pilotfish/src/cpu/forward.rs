@@ -93,11 +93,43 @@ impl Forward {
     ) -> Result<&[f32]> {
         check(weights, cache, adapters, tokens)?;
         let workers = self.workers.clone();
-        workers.enter(|| self.compute(weights, cache, adapters, tokens));
+        workers.enter(|| {
+            self.compute(weights, cache, adapters, tokens);
+            self.keep_wanted(weights, tokens);
+            self.give_logits(weights);
+        });
         Ok(&self.logits)
     }
 
-    /// What the last [`Forward::run`] gave.
+    /// The same, but what is given is `[sums, n_vocab]`: weighted sums of the tokens' logits, each as `(token, weight)` of what is in it.
+    /// The tokens are added up before the output matrix, which costs a product for each sum and not for each token.
+    ///
+    /// Fails with [`CpuError::NotLinear`] where that is not the same thing.
+    pub fn run_added(
+        &mut self,
+        weights: &Weights,
+        cache: &mut Cache,
+        adapters: Option<&Adapters>,
+        tokens: &[Token<'_>],
+        sums: &[Vec<(usize, f32)>],
+    ) -> Result<&[f32]> {
+        check(weights, cache, adapters, tokens)?;
+        if !weights.adds_up() {
+            return Err(CpuError::NotLinear.into());
+        }
+        if let Some((found, _)) = sums.iter().flatten().find(|(token, _)| *token >= tokens.len()) {
+            return Err(CpuError::Token { found: *found, tokens: tokens.len() }.into());
+        }
+        let workers = self.workers.clone();
+        workers.enter(|| {
+            self.compute(weights, cache, adapters, tokens);
+            self.add_up(weights, sums);
+            self.give_logits(weights);
+        });
+        Ok(&self.logits)
+    }
+
+    /// What the last run gave.
     pub fn logits(&self) -> &[f32] {
         &self.logits
     }
@@ -130,7 +162,6 @@ impl Forward {
             self.times(&[&layer.down]);
             self.add(spec, Module::Down, layer.post_ffn_norm.as_deref(), &adapted);
         }
-        self.give_logits(weights, tokens);
     }
 
     /// Tokens of a piece where a token takes longer than that, so that a step of few rows is shared, too: at most [`TOKENS`].
@@ -316,21 +347,45 @@ impl Forward {
         }
     }
 
-    /// The logits of the tokens that want them.
-    fn give_logits(&mut self, weights: &Weights, tokens: &[Token<'_>]) {
-        let spec = &weights.spec;
-        let (hidden, vocab) = (spec.hidden as usize, weights.logits().rows());
+    /// `h` = what the output matrix reads of the tokens whose logits are wanted.
+    fn keep_wanted(&mut self, weights: &Weights, tokens: &[Token<'_>]) {
+        let hidden = weights.spec.hidden as usize;
         let mut wanted = 0;
         for (t, _) in tokens.iter().enumerate().filter(|(_, token)| token.logits) {
             self.x.copy_within(t * hidden..(t + 1) * hidden, wanted * hidden);
             wanted += 1;
         }
         self.x.truncate(wanted * hidden);
+        self.normed(&weights.spec, &weights.output_norm);
+    }
+
+    /// `h` = the same of all tokens, added up by `sums`: in f32, so that a sum is rounded once.
+    fn add_up(&mut self, weights: &Weights, sums: &[Vec<(usize, f32)>]) {
+        let (spec, hidden) = (&weights.spec, weights.spec.hidden as usize);
+        // Nothing reads the queries any more.
+        let tokens = &mut self.q;
+        tokens.resize(self.x.len(), 0.0);
+        for (x, normed) in self.x.chunks_exact(hidden).zip(tokens.chunks_exact_mut(hidden)) {
+            rms_norm(self.isa, x, &weights.output_norm, spec.norm_eps, normed);
+        }
+        self.h.resize(sums.len(), hidden, SECOND);
+        self.h.floats.fill(0.0);
+        for (sum, parts) in self.h.floats.chunks_exact_mut(hidden).zip(sums) {
+            for (token, weight) in parts {
+                let token = &tokens[token * hidden..][..hidden];
+                sum.iter_mut().zip(token).for_each(|(sum, x)| *sum += weight * x);
+            }
+        }
+        self.quantise();
+    }
+
+    /// `logits = output · h`.
+    fn give_logits(&mut self, weights: &Weights) {
+        let (spec, vocab, wanted) = (&weights.spec, weights.logits().rows(), self.h.tokens());
         self.logits.resize(wanted * vocab, 0.0);
         if wanted == 0 {
             return;
         }
-        self.normed(spec, &weights.output_norm);
         self.times(&[weights.logits()]);
         let y = &self.y;
         self.workers.pieces(&mut self.logits, vocab, |at, logits| {

@@ -94,6 +94,11 @@ impl Weights {
         self.output.as_ref().unwrap_or(&self.embed)
     }
 
+    /// Whether weighted sums of logits are the logits of weighted sums: the output is a matrix and nothing more.
+    pub fn adds_up(&self) -> bool {
+        self.output_bias.is_none() && self.spec.final_softcap.is_none()
+    }
+
     fn matrices(&self) -> impl Iterator<Item = &Panels> {
         let layers = self.layers.iter();
         layers.flat_map(|layer| layer.qkv.iter().chain(&layer.gate_up).chain([&layer.o, &layer.down]))

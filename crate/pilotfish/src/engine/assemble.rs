@@ -54,7 +54,13 @@ impl Session {
             sets.push(Set { model: *index, streams: Streams::new(pool, lanes, per_lane, context), sizes, per_lane });
         }
         let rule = mix_rule(&rows, options)?;
-        let report = rows.reported(controller.as_ref().map(Controller::reward_rows).unwrap_or_default());
+        // A search looks at rows, whatever is asked for.
+        let returns =
+            if controller.is_some() && options.returns == Returns::Mix { Returns::Report } else { options.returns };
+        let report = match returns {
+            Returns::Mix => vec![0],
+            _ => rows.reported(controller.as_ref().map(Controller::reward_rows).unwrap_or_default()),
+        };
         let of_lane = |lane: usize| {
             // A row of a session as a lane's own among the logits.
             let own = |row: usize| own_row(&planned, &sets, &rows, row, lane);
@@ -75,8 +81,7 @@ impl Session {
             }
         };
         let lane_plans = (0..lanes).map(of_lane).collect();
-        let with_logits = options.returns == Returns::Logits;
-        let runner = run(&RunnerPlan { sets: planned, lanes: lane_plans, vocab, vocab_stride, with_logits })?;
+        let runner = run(&RunnerPlan { sets: planned, lanes: lane_plans, vocab, vocab_stride, returns })?;
         memory.adapters = runner.adapter_bytes();
         let mut made = Vec::new();
         for _ in 0..lanes {

@@ -83,10 +83,10 @@ impl Text {
             text += &self.stops.finish();
         }
         let log_probs = |mix: f32, sampled: f32, rows: &[f32]| LogProbs {
-            base: rows[0],
+            base: rows.first().copied().unwrap_or(f32::NAN),
             mix,
             sampled,
-            guides: rows[1..=self.guides].to_vec(),
+            guides: rows.get(1..=self.guides).unwrap_or_default().to_vec(),
         };
         Step {
             index: index as u32,

@@ -134,13 +134,17 @@ pub enum WhenFull {
     },
 }
 
-/// What each step brings back from the GPU.
+/// What each step brings back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Returns {
     /// The token and its report: some hundred bytes.
     #[default]
     Report,
+    /// The token, and of its report what is the mix's own: nothing of single rows, no entropy and no KL (NaN). Where no row filters, the
+    /// CPU then adds up the rows of a weight set before the output matrix, and multiplies it once and not for each row. The tokens are those
+    /// of a report, but for what rounding decides. A search needs to look at rows: its steps are as with [`Returns::Report`].
+    Mix,
     /// The mixed logits of the whole vocabulary, too.
     Logits,
 }

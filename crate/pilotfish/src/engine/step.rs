@@ -45,9 +45,12 @@ pub struct Step {
     pub reward: Option<f32>,
     /// Of the token, under each.
     pub log_probs: LogProbs,
-    /// Of the base's distribution, in nats.
+    /// Of the base's distribution, in nats; NaN (in JSON absent) with [`super::Returns::Mix`].
+    #[serde(skip_serializing_if = "is_nan")]
     pub entropy: f32,
     /// KL(mix || base), in nats, both at temperature 1: what guides, scores, penalties and masks did, without the temperature.
+    /// NaN (in JSON absent) with [`super::Returns::Mix`].
+    #[serde(skip_serializing_if = "is_nan")]
     pub kl: f32,
     /// The guides' weights that this token was made with, as their schedules had them.
     pub weights: Vec<f32>,
@@ -67,17 +70,23 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_nan(x: &f32) -> bool {
+    x.is_nan()
+}
+
 /// The log-probability of one token under each distribution.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LogProbs {
-    /// The base alone.
+    /// The base alone; NaN (in JSON absent) with [`super::Returns::Mix`].
+    #[serde(skip_serializing_if = "is_nan")]
     pub base: f32,
     /// The mix at temperature 1, like the others: `mix - base` is what guides, scores and penalties did.
     pub mix: f32,
     /// The mix at its temperature, which is what was drawn from, before typical-p, top-k, top-p and min-p. At temperature 0,
     /// where nothing is drawn, the same as `mix`.
     pub sampled: f32,
-    /// Each guide alone (a context guide: the base under its context).
+    /// Each guide alone (a context guide: the base under its context); none with [`super::Returns::Mix`].
     pub guides: Vec<f32>,
 }
 

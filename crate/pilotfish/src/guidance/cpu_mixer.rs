@@ -44,6 +44,8 @@ pub struct CpuMixerPlan<'a> {
     pub report: &'a [usize],
     /// How many of the most likely tokens are reported.
     pub candidates: u32,
+    /// Reports are [`Telemetry::of_the_mix`].
+    pub mix_only: bool,
 }
 
 /// Mixes, draws and reports, step after step.
@@ -59,6 +61,7 @@ pub struct CpuMixer {
     ends: Vec<u32>,
     report: Vec<usize>,
     candidates: usize,
+    mix_only: bool,
     /// The base's prompt, and what was drawn since.
     past: Vec<u32>,
     /// Tokens of the prompt.
@@ -96,7 +99,7 @@ impl<'a> Normal<'a> {
 /// What a piece of the vocabulary adds to a step.
 #[derive(Debug, Default)]
 struct Sums {
-    /// [`exp_sums`] of the rows that are reported.
+    /// [`exp_sums`] of the rows that are reported, none if only the mix is.
     reported: Vec<[f64; 2]>,
     /// The same of the mix.
     mix: [f64; 2],
@@ -108,6 +111,11 @@ struct Sums {
     drawn: Option<(f32, u32)>,
     /// The most likely tokens, see [`CpuMixer::likeliest`].
     likeliest: Vec<(u32, f32)>,
+}
+
+/// Whether every logit is a number of ordinary size.
+fn is_ordinary(range: &Range) -> bool {
+    !range.nan && range.max.max(-range.min) < ORDINARY
 }
 
 impl CpuMixer {
@@ -128,6 +136,7 @@ impl CpuMixer {
             ends: plan.ends.to_vec(),
             report: plan.report.to_vec(),
             candidates: plan.candidates as usize,
+            mix_only: plan.mix_only,
             past: plan.prompt.to_vec(),
             prompt: plan.prompt.len(),
             forced: (0, Vec::new()),
@@ -188,13 +197,55 @@ impl CpuMixer {
         self.z.iter().map(|z| if *z <= 0.5 * MASKED { f32::NEG_INFINITY } else { *z }).collect()
     }
 
+    /// The terms' weights at a step.
+    fn weights(&self, step: u32) -> Vec<f32> {
+        (0..self.rule.terms.len()).map(|term| self.rule.weight(term, step)).collect()
+    }
+
+    /// The rows that have weight at a step.
+    fn weighty(&self, step: u32) -> Vec<(usize, f32)> {
+        let terms = self.rule.terms.iter().map(|term| term.row).zip(self.weights(step));
+        terms.filter(|(_, weight)| *weight != 0.0).collect()
+    }
+
+    /// What a sum of weighted logits is multiplied with.
+    fn scale(&self, weighty: &[(usize, f32)]) -> f32 {
+        if self.rule.normalize { 1.0 / weighty.iter().map(|(_, weight)| weight).sum::<f32>() } else { 1.0 }
+    }
+
+    /// Whether a step needs no more of the rows than their sum.
+    pub fn adds_up(&self) -> bool {
+        self.mix_only && self.rule.filter.is_none()
+    }
+
+    /// What the rows' logits are multiplied with in the sums that [`CpuMixer::step_of_sums`] draws the next token from.
+    pub fn shares(&self) -> Vec<(usize, f32)> {
+        let weighty = self.weighty(self.step_number());
+        let scale = self.scale(&weighty);
+        weighty.into_iter().map(|(row, weight)| (row, weight * scale)).collect()
+    }
+
+    /// Draws a token from `sums`, `[vocab]` each, which together are all rows times their [shares](CpuMixer::shares), and reports. The
+    /// token joins the past.
+    pub fn step_of_sums(&mut self, workers: &Workers, sums: &[&[f32]]) -> Result<Telemetry, MixError> {
+        debug_assert!(self.adds_up());
+        let step = self.step_number();
+        // Whose they are cannot be told any more.
+        let ranges = self.ranges(workers, sums);
+        if !ranges.iter().all(is_ordinary) {
+            return Err(MixError::Logits { step, rows: self.weighty(step).into_iter().map(|(row, _)| row).collect() });
+        }
+        let terms: Vec<(usize, f32)> = (0..sums.len()).map(|part| (part, 1.0)).collect();
+        let as_summed = self.mix(step, |mixer, z| mixer.sum(workers, sums, &terms, 1.0, z));
+        let max = if as_summed && let [whole] = &ranges[..] { Some(whole.max) } else { None };
+        self.draw_and_report(workers, step, &[], max)
+    }
+
     /// Draws a token from `rows`, `[vocab]` logits each, and reports. The token joins the past.
     pub fn step(&mut self, workers: &Workers, rows: &[&[f32]]) -> Result<Telemetry, MixError> {
         let step = self.step_number();
-        let weights: Vec<f32> = (0..self.rule.terms.len()).map(|term| self.rule.weight(term, step)).collect();
         let filter = self.rule.filter.map(|filter| filter.row);
-        let terms = self.rule.terms.iter().map(|term| term.row).zip(weights.iter().copied());
-        let weighty: Vec<(usize, f32)> = terms.filter(|(_, weight)| *weight != 0.0).collect();
+        let weighty = self.weighty(step);
         let mut looked_at: Vec<usize> = weighty.iter().map(|(row, _)| *row).collect();
         looked_at.extend(self.report.iter().copied().chain(filter));
         looked_at.sort_unstable();
@@ -206,37 +257,59 @@ impl CpuMixer {
         if !bad.is_empty() {
             return Err(MixError::Logits { step, rows: bad });
         }
-        let forced = step.checked_sub(self.forced.0).and_then(|at| self.forced.1.get(at as usize)).copied();
-        let ordinary = |range: &Range| range.max.max(-range.min) < ORDINARY;
-        let simple = filter.is_none() && ranges.values().all(ordinary);
+        let simple = filter.is_none() && ranges.values().all(is_ordinary);
+        let as_summed = self.mix(step, |mixer, z| {
+            if simple {
+                mixer.sum(workers, rows, &weighty, mixer.scale(&weighty), z);
+            } else {
+                *z = mixer.plain(step).unedited(rows);
+            }
+        });
+        // Without guides and rules z is the base's row, of which all is known.
+        let is_base = simple && as_summed && weighty == [(self.report[0], 1.0)];
+        let max = is_base.then(|| ranges[&self.report[0]].max);
+        let reported: &[usize] = if self.mix_only { &[] } else { &self.report };
+        let reported: Vec<(&[f32], f32)> = reported.iter().map(|row| (rows[*row], ranges[row].max)).collect();
+        self.draw_and_report(workers, step, &reported, max)
+    }
+
+    /// Makes z: what `unedited` leaves there, edited, or the token that is given for this step. Says whether it is what `unedited` left.
+    fn mix(&mut self, step: u32, unedited: impl FnOnce(&Self, &mut Vec<f32>)) -> bool {
         let mut z = std::mem::take(&mut self.z);
         z.resize(self.vocab as usize, 0.0);
-        // Without guides and rules z is the base's row, of which all is known.
-        let mut is_base = false;
-        if let Some(forced) = forced {
+        let forced = step.checked_sub(self.forced.0).and_then(|at| self.forced.1.get(at as usize));
+        let edited = if let Some(forced) = forced {
             z.fill(MASKED);
-            z[forced as usize] = 0.0;
+            z[*forced as usize] = 0.0;
+            true
         } else {
-            if simple {
-                self.sum(workers, rows, &weighty, &mut z);
-            } else {
-                z = self.plain(step).unedited(rows);
-            }
-            let edited = self.edit(step, &mut z);
-            is_base = simple && !edited && weighty == [(self.report[0], 1.0)];
-        }
+            unedited(self, &mut z);
+            self.edit(step, &mut z)
+        };
         self.z = z;
-        let max = if is_base { ranges[&self.report[0]].max } else { self.ranges(workers, &[&self.z])[0].max };
+        !edited
+    }
+
+    /// Draws from z and reports; of `reported` rows each with its highest logit, of none if only the mix is. `max` is the highest z where it is
+    /// known: of `reported` the first, the base, is z itself then.
+    fn draw_and_report(
+        &mut self,
+        workers: &Workers,
+        step: u32,
+        reported: &[(&[f32], f32)],
+        max: Option<f32>,
+    ) -> Result<Telemetry, MixError> {
+        let is_base = max.is_some();
+        let max = max.unwrap_or_else(|| self.ranges(workers, &[&self.z])[0].max);
         if max <= 0.5 * MASKED {
             return Err(MixError::Empty { step });
         }
-        let reported: Vec<(&[f32], f32)> = self.report.iter().map(|row| (rows[*row], ranges[row].max)).collect();
-        let sums = self.sums(workers, step, &reported, max, is_base);
+        let sums = self.sums(workers, step, reported, max, is_base);
         let token = match sums.drawn {
             Some((_, id)) => id,
             None => self.draw_from_kept(step).ok_or(MixError::Empty { step })?,
         };
-        let telemetry = self.telemetry(step, token, weights, &reported, max, sums);
+        let telemetry = self.telemetry(step, token, reported, max, sums);
         self.past.push(token);
         Ok(telemetry)
     }
@@ -261,8 +334,7 @@ impl CpuMixer {
     }
 
     /// z of every id where every logit is a number of ordinary size: the twin's sums in the twin's order.
-    fn sum(&self, workers: &Workers, rows: &[&[f32]], terms: &[(usize, f32)], z: &mut [f32]) {
-        let scale = if self.rule.normalize { 1.0 / terms.iter().map(|(_, weight)| weight).sum::<f32>() } else { 1.0 };
+    fn sum(&self, workers: &Workers, rows: &[&[f32]], terms: &[(usize, f32)], scale: f32, z: &mut [f32]) {
         workers.pieces(z, PIECE, |first, z| {
             z.fill(0.0);
             for (row, weight) in terms {
@@ -316,13 +388,14 @@ impl CpuMixer {
             let first = ids.start as u32;
             let of_row = |(row, max): &(&[f32], f32)| exp_sums(isa, &row[ids.clone()], *max, 1.0);
             let reported_sums: Vec<[f64; 2]> = reported.iter().map(of_row).collect();
-            let (base, base_max) = reported[0];
-            let mix = if is_base { reported_sums[0] } else { exp_sums(isa, z, max, 1.0) };
+            let mix = reported_sums.first().copied().filter(|_| is_base);
+            let mix = mix.unwrap_or_else(|| exp_sums(isa, z, max, 1.0));
+            let base = reported.first().filter(|_| !is_base);
             Sums {
                 mix,
                 reported: reported_sums,
                 sampled: if inv_t == 1.0 { mix[0] } else { exp_sums(isa, z, max, inv_t)[0] },
-                apart: if is_base { 0.0 } else { cross_sum(isa, z, max, &base[ids.clone()], base_max) },
+                apart: base.map_or(0.0, |(base, base_max)| cross_sum(isa, z, max, &base[ids.clone()], *base_max)),
                 drawn: self.draw(step, first, z, max),
                 likeliest: self.likeliest(first, z),
             }
@@ -388,34 +461,29 @@ impl CpuMixer {
         pick::twin(z, sampling.inv_temperature(), sampling.seed, step, self.plain(step).kept(z))
     }
 
-    fn telemetry(
-        &self,
-        step: u32,
-        token: u32,
-        weights: Vec<f32>,
-        reported: &[(&[f32], f32)],
-        max: f32,
-        sums: Sums,
-    ) -> Telemetry {
+    fn telemetry(&self, step: u32, token: u32, reported: &[(&[f32], f32)], max: f32, sums: Sums) -> Telemetry {
         let inv_t = self.sampling.inv_temperature();
         let mix = Normal::new(&self.z, max, sums.mix);
         let reported: Vec<Normal<'_>> =
             reported.iter().zip(sums.reported).map(|((row, max), sums)| Normal::new(row, *max, sums)).collect();
-        let base = reported[0];
         // softmax(z / T) has another normaliser.
         let sampled_lse = f64::from(max) * f64::from(inv_t) + sums.sampled.ln();
         let sampled = |id: u32| (f64::from(self.z[id as usize]) * f64::from(inv_t) - sampled_lse).min(0.0) as f32;
         let rows = |id: u32| reported.iter().map(|row| row.log_prob(id)).collect::<Vec<f32>>();
-        let kl = sums.apart / sums.mix[0] - (mix.lse - f64::from(mix.max)) + (base.lse - f64::from(base.max));
+        let kl = |base: &Normal<'_>| {
+            let kl = sums.apart / sums.mix[0] - (mix.lse - f64::from(mix.max)) + (base.lse - f64::from(base.max));
+            if kl > 1e28 { f32::INFINITY } else { kl.max(0.0) as f32 }
+        };
+        let base = reported.first();
         Telemetry {
             step,
             token,
             log_probs: rows(token),
             mix_log_prob: mix.log_prob(token),
             sampled_log_prob: sampled(token),
-            base_entropy: base.entropy.max(0.0) as f32,
-            kl: if kl > 1e28 { f32::INFINITY } else { kl.max(0.0) as f32 },
-            weights,
+            base_entropy: base.map_or(f32::NAN, |base| base.entropy.max(0.0) as f32),
+            kl: base.map_or(f32::NAN, kl),
+            weights: self.weights(step),
             temperature: self.sampling.temperature,
             candidates: sums
                 .likeliest
@@ -525,6 +593,7 @@ mod tests {
                             ends: &[9, 10],
                             report: &[0, 1, 2],
                             candidates: 7,
+                            mix_only: false,
                         };
                         let mut mixer = CpuMixer::new(&plan).expect("it is sound");
                         mixer.force(2, &[17]).expect("it is a token");
@@ -566,6 +635,7 @@ mod tests {
             ends: &[],
             report: &[0],
             candidates: 0,
+            mix_only: false,
         };
         let refused = CpuMixer::new(&plan).expect("it is sound").step(&Workers::alone(), &[&nan]);
         assert_eq!(refused, Err(MixError::Logits { step: 0, rows: vec![0] }));
@@ -591,6 +661,7 @@ mod tests {
                         ends: &[],
                         report: &[0, 1],
                         candidates: 9,
+                        mix_only: false,
                     };
                     let mut mixer = CpuMixer::new(&plan).expect("it is sound");
                     let got = mixer.step(&workers, &rows).expect("it draws");
@@ -617,6 +688,7 @@ mod tests {
                 ends: &[],
                 report: &[0],
                 candidates: 0,
+                mix_only: false,
             };
             let mut mixer = CpuMixer::new(&plan).expect("it is sound");
             for step in 0..200 {
@@ -624,6 +696,94 @@ mod tests {
                 assert_eq!(Some(drawn), pick::twin(&logits[0], 1.0 / 0.8, 9, step, |_| true));
             }
         }
+    }
+
+    /// What is drawn from sums, in as many parts as there are weight sets, is what is drawn from the rows.
+    #[test]
+    fn a_step_of_sums_is_the_twins_without_its_rows() {
+        let rules = [
+            rule(&[1.0]),
+            rule(&[1.0, 1.5, -0.5]),
+            MixRule { normalize: true, ..rule(&[1.0, 2.0, 0.5]) },
+            MixRule { schedules: vec![Schedule { term: 1, points: vec![(0, 0.0), (3, 2.0)] }], ..rule(&[1.0, 1.0]) },
+        ];
+        let samplings = [
+            Sampling { temperature: 0.7, seed: 3, ..Sampling::default() },
+            Sampling { top_k: 20, min_tokens: 2, seed: 4, ..Sampling::default() },
+        ];
+        let tokens = TokenRules { banned: vec![5], ..TokenRules::default() };
+        for rule in &rules {
+            for sampling in &samplings {
+                let logits = rows_of(VOCAB, 3, Kind::Random);
+                let rows: Vec<&[f32]> = logits.iter().map(Vec::as_slice).collect();
+                let plan = CpuMixerPlan {
+                    vocab: VOCAB as u32,
+                    rows: 3,
+                    rule,
+                    sampling,
+                    tokens: &tokens,
+                    prompt: &[1, 2],
+                    ends: &[9],
+                    report: &[0],
+                    candidates: 7,
+                    mix_only: true,
+                };
+                let mut mixer = CpuMixer::new(&plan).expect("it is sound");
+                assert!(mixer.adds_up());
+                let mut past = Vec::new();
+                for step in 0..4 {
+                    let twin = Step {
+                        candidates: 7,
+                        prompt: &[1, 2],
+                        said: &past,
+                        tokens: &tokens,
+                        ends: &[9],
+                        ..Step::new(rule, sampling, step)
+                    };
+                    let want = twin.run(&rows).expect("it draws");
+                    // Two sets: the base alone, and the other rows.
+                    let mut sums = [vec![0.0; VOCAB], vec![0.0; VOCAB]];
+                    for (row, share) in mixer.shares() {
+                        sums[row.min(1)].iter_mut().zip(rows[row]).for_each(|(sum, l)| *sum += share * l);
+                    }
+                    let got = mixer.step_of_sums(&Workers::alone(), &[&sums[0], &sums[1]]).expect("it draws");
+                    assert!(got.base_entropy.is_nan() && got.kl.is_nan() && got.log_probs.is_empty());
+                    assert!(got.candidates.iter().all(|candidate| candidate.rows.is_empty()));
+                    let (base_entropy, kl) = (want.base_entropy, want.kl);
+                    alike(
+                        &Telemetry { base_entropy, kl, ..got },
+                        &want,
+                        &format!("{rule:?}, {sampling:?}, step {step}"),
+                    );
+                    past.push(want.token);
+                }
+            }
+        }
+        let with = |rule: &MixRule| {
+            let plan = CpuMixerPlan {
+                vocab: 2,
+                rows: 2,
+                rule,
+                sampling: &samplings[0],
+                tokens: &TokenRules::default(),
+                prompt: &[],
+                ends: &[],
+                report: &[0],
+                candidates: 1,
+                mix_only: true,
+            };
+            CpuMixer::new(&plan).expect("it is sound")
+        };
+        // Any of the rows may have done it.
+        let refused = with(&rule(&[1.0, 1.0])).step_of_sums(&Workers::alone(), &[&[0.0, f32::NAN]]);
+        assert_eq!(refused, Err(MixError::Logits { step: 0, rows: vec![0, 1] }));
+        // A row that filters is looked at by itself, and not reported either.
+        let filter = Some(RowFilter { row: 1, kind: FilterKind::TopK { k: 1 } });
+        let mut mixer = with(&MixRule { filter, ..rule(&[1.0, 0.5]) });
+        assert!(!mixer.adds_up());
+        let filtered = mixer.step(&Workers::alone(), &[&[9.0, 1.0], &[0.0, 1.0]]).expect("it draws");
+        assert_eq!((filtered.token, filtered.mix_log_prob, filtered.log_probs.len()), (1, 0.0, 0));
+        assert!(filtered.kl.is_nan());
     }
 
     fn alike(got: &Telemetry, want: &Telemetry, context: &str) {

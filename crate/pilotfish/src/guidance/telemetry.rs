@@ -60,6 +60,13 @@ pub struct TelemetryLayout {
 }
 
 impl Telemetry {
+    /// The same, without what it says of single rows: no log-probs of theirs, and NaN for the base's entropy and KL.
+    pub fn of_the_mix(mut self) -> Self {
+        self.log_probs.clear();
+        self.candidates.iter_mut().for_each(|candidate| candidate.rows.clear());
+        Self { base_entropy: f32::NAN, kl: f32::NAN, ..self }
+    }
+
     /// Reads a report. Fails with [`MixError::Logits`] if a row held NaN or infinity, and with [`MixError::Empty`] if no token was
     /// left; the session is usable after both.
     pub fn decode(report: &[u8], layout: &TelemetryLayout) -> Result<Self, MixError> {

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use pilotfish::adapter::{Adapter, Component, Module, Pair, RowOrder};
 use pilotfish::arch::ModelSpec;
-use pilotfish::engine::{AdapterUse, Guide, GuideKind, Model, Models, Prompt, Session, SessionInfo, SessionOptions};
+use pilotfish::engine::{
+    AdapterUse, Guide, GuideKind, Model, Models, Prompt, Returns, Session, SessionInfo, SessionOptions,
+};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -33,6 +35,8 @@ pub(super) struct Compared {
     decode_tokens_per_second: Option<Spread>,
     /// A step's time over an unguided one's, run by run.
     step_over_unguided: Option<Spread>,
+    /// The same where reports have nothing of single rows ([`Returns::Mix`]).
+    mix_only_step_over_unguided: Option<Spread>,
     /// The prefill of all rows over that of the base alone, run by run.
     prefill_over_unguided: Option<Spread>,
 }
@@ -42,32 +46,40 @@ pub(super) async fn run(host: &Host, base: &Rc<Model>, options: &SessionOptions,
     let adapters: Vec<Rc<Adapter>> = GUIDES.skip(1).map(|seed| Rc::new(random(&base.spec, seed as u64))).collect();
     let models = Models { adapters: &adapters, ..Models::only(base) };
     let schedule = Schedule::default();
-    let with = |guides: usize| SessionOptions { guides: (0..guides).map(guide).collect(), ..options.clone() };
+    let with = |guides: usize, returns: Returns| SessionOptions {
+        guides: (0..guides).map(guide).collect(),
+        returns,
+        ..options.clone()
+    };
     let once = async |options: &SessionOptions| run::generate(host, models, options, &schedule, |_| Ok(())).await;
     let mut infos: Vec<SessionInfo> = Vec::new();
     for guides in GUIDES {
         // Compiles what is missing.
-        infos.push(once(&SessionOptions { max_tokens: 2, ..with(guides) }).await?.info);
+        infos.push(once(&SessionOptions { max_tokens: 2, ..with(guides, Returns::Report) }).await?.info);
     }
     let mut progress = Progress::new("comparing".to_owned(), host.quiet);
     let mut timings: Vec<Vec<Timing>> = vec![Vec::new(); infos.len()];
+    let mut mix_only = timings.clone();
     for at in 0..runs {
         progress.update(at.into(), runs.into());
         for guides in GUIDES {
-            timings[guides].push(once(&with(guides)).await?.timing);
+            timings[guides].push(once(&with(guides, Returns::Report)).await?.timing);
+            mix_only[guides].push(once(&with(guides, Returns::Mix)).await?.timing);
         }
     }
-    let against = |guides: usize, ratio: &dyn Fn(&Timing, &Timing) -> Option<f64>| {
+    let against = |timings: &[Vec<Timing>], guides: usize, ratio: &dyn Fn(&Timing, &Timing) -> Option<f64>| {
         Spread::of(timings[0].iter().zip(&timings[guides]).filter_map(|(plain, guided)| ratio(plain, guided)))
     };
+    let steps = |plain: &Timing, guided: &Timing| Some(plain.decode_rate()? / guided.decode_rate()?);
     let compared = |(guides, info): (usize, SessionInfo)| Compared {
         guides,
         rows: info.rows.len(),
         dispatches_per_step: info.dispatches_per_step,
         adapter_bytes: info.memory.adapters,
         decode_tokens_per_second: Spread::of(timings[guides].iter().filter_map(Timing::decode_rate)),
-        step_over_unguided: against(guides, &|plain, guided| Some(plain.decode_rate()? / guided.decode_rate()?)),
-        prefill_over_unguided: against(guides, &|plain, guided| {
+        step_over_unguided: against(&timings, guides, &steps),
+        mix_only_step_over_unguided: against(&mix_only, guides, &steps),
+        prefill_over_unguided: against(&timings, guides, &|plain, guided| {
             (plain.prefill > 0.0).then_some(guided.prefill / plain.prefill)
         }),
     };
@@ -126,7 +138,7 @@ pub(super) fn random(spec: &ModelSpec, seed: u64) -> Adapter {
 
 /// Adds the table.
 pub(super) fn describe(compared: &[Compared], prompt_tokens: u32, page: &mut Page) {
-    let mut table = Table::new(&["adapters", "rows", "decode tok/s", "step", "prefill", "dispatches"]);
+    let mut table = Table::new(&["adapters", "rows", "decode tok/s", "step", "mix-only step", "prefill", "dispatches"]);
     let spread = |spread: Option<Spread>| {
         spread.map_or("-".to_owned(), |Spread { median, min, max }| {
             format!("{} [{}..{}]", rate(median), rate(min), rate(max))
@@ -138,11 +150,14 @@ pub(super) fn describe(compared: &[Compared], prompt_tokens: u32, page: &mut Pag
             one.rows.to_string(),
             spread(one.decode_tokens_per_second),
             spread(one.step_over_unguided),
+            spread(one.mix_only_step_over_unguided),
             spread(one.prefill_over_unguided),
             one.dispatches_per_step.to_string(),
         ]);
     }
     page.line(format_args!("adapter guides (random, rank {RANK} on q, k, v), {prompt_tokens} prompt tokens"));
     page.table(&table);
-    page.line("step and prefill: the time over that of the base alone, run by run");
+    page.line(
+        "steps and prefill: the time over that of the base alone, run by run; mix-only: nothing reported of single rows",
+    );
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::super::model::{LoadedWeights, Model};
+use super::super::options::Returns;
 use super::super::pass::outputs;
 use super::super::processor::CpuProcessor;
 use super::{LanePlan, Mix, Report, Runner, RunnerPlan, Running};
@@ -21,7 +22,9 @@ pub(in super::super) struct CpuRunner {
     sets: Vec<Set>,
     lanes: Vec<CpuMixer>,
     vocab: usize,
-    with_logits: bool,
+    returns: Returns,
+    /// Rows are added up before the output matrix: nothing more is wanted of them.
+    adds_up: bool,
     /// Of the steps in flight, the oldest first.
     reports: VecDeque<Vec<Report>>,
 }
@@ -32,6 +35,15 @@ struct Set {
     table: CpuTable,
     /// What the next step reads: a token for each row.
     next: Vec<BatchToken>,
+    /// Its first row among those of all sets.
+    first_row: usize,
+}
+
+impl Set {
+    /// What the last step gave: of each row, or each sum, the logits of the ids that are mixed.
+    fn logits(&self, vocab: usize) -> Vec<&[f32]> {
+        self.table.logits().chunks_exact(outputs(&self.table.model)).map(|logits| &logits[..vocab]).collect()
+    }
 }
 
 /// A weight set's rows: where their positions are in the cache, and room to compute them.
@@ -70,20 +82,33 @@ impl CpuTable {
 
     /// Puts `tokens` into the cache; with their logits, if asked for.
     pub(in super::super) fn run(&mut self, tokens: &[BatchToken], logits: bool) -> Result<()> {
-        let token = |token: &BatchToken| {
-            let row = token.row as usize;
-            Token { id: token.id, position: token.position, slots: &self.slots[row], row, logits }
-        };
-        let tokens: Vec<Token<'_>> = tokens.iter().map(token).collect();
+        let tokens = batch(tokens, &self.slots, logits);
         let cache = &mut self.cache.borrow_mut();
         self.forward.run(weights(&self.model)?, cache, self.adapters.as_ref(), &tokens)?;
         Ok(())
     }
 
-    /// What the last [`CpuTable::run`] with logits gave: `[tokens, outputs]`.
+    /// Puts `tokens` into the cache, and adds them up before the output matrix: each of `sums` is `(token, weight)` of what is in it.
+    fn run_added(&mut self, tokens: &[BatchToken], sums: &[Vec<(usize, f32)>]) -> Result<()> {
+        let tokens = batch(tokens, &self.slots, false);
+        let cache = &mut self.cache.borrow_mut();
+        self.forward.run_added(weights(&self.model)?, cache, self.adapters.as_ref(), &tokens, sums)?;
+        Ok(())
+    }
+
+    /// What the last run with logits gave: `[tokens, outputs]`, or `[sums, outputs]`.
     pub(in super::super) fn logits(&self) -> &[f32] {
         self.forward.logits()
     }
+}
+
+/// Tokens with their rows' slots.
+fn batch<'a>(tokens: &[BatchToken], slots: &'a [RowSlots], logits: bool) -> Vec<Token<'a>> {
+    let token = |token: &BatchToken| {
+        let row = token.row as usize;
+        Token { id: token.id, position: token.position, slots: &slots[row], row, logits }
+    };
+    tokens.iter().map(token).collect()
 }
 
 /// The adapters of some rows; `None` where no row uses any, so that nothing is looked up.
@@ -114,7 +139,7 @@ impl CpuRunner {
                 None => Rc::new(RefCell::new(Cache::new(&set.model.spec, set.sizes.slots))),
             };
             let table = CpuTable::new(processor, set.model, cache, &set.adapters, set.sizes)?;
-            sets.push(Set { table, next: Vec::new() });
+            sets.push(Set { table, next: Vec::new(), first_row: set.first_row as usize });
         }
         let mixer = |plan_of_lane: &LanePlan<'_>| {
             let LanePlan { rule, sampling, tokens, prompt, ends, report, candidates, forced, room: _ } = plan_of_lane;
@@ -128,42 +153,59 @@ impl CpuRunner {
                 ends,
                 report,
                 candidates: *candidates,
+                mix_only: plan.returns == Returns::Mix,
             })?;
             mixer.force(0, forced)?;
             Ok(mixer)
         };
+        let lanes = plan.lanes.iter().map(mixer).collect::<Result<Vec<_>>>()?;
+        let mut adds_up = lanes.iter().all(CpuMixer::adds_up);
+        for set in &plan.sets {
+            adds_up &= weights(set.model)?.adds_up();
+        }
         Ok(Self {
             processor: Rc::clone(processor),
             sets,
-            lanes: plan.lanes.iter().map(mixer).collect::<Result<_>>()?,
+            lanes,
             vocab: plan.vocab as usize,
-            with_logits: plan.with_logits,
+            returns: plan.returns,
+            adds_up,
             reports: VecDeque::new(),
         })
     }
 
     /// Every row's token to logits, every lane's mix to a token, and that to the next step.
     fn step(&mut self) -> Result<Vec<Report>> {
-        for set in &mut self.sets {
-            set.table.run(&set.next, true)?;
+        let shares: Vec<Vec<(usize, f32)>> =
+            if self.adds_up { self.lanes.iter().map(CpuMixer::shares).collect() } else { Vec::new() };
+        for Set { table, next, first_row } in &mut self.sets {
+            if self.adds_up {
+                let own = |(row, share): &(usize, f32)| Some((row.checked_sub(*first_row)?, *share));
+                let here = |(row, _): &(usize, f32)| *row < next.len();
+                let sums = shares.iter().map(|shares| shares.iter().filter_map(own).filter(here).collect());
+                table.run_added(next, &sums.collect::<Vec<_>>())?;
+            } else {
+                table.run(next, true)?;
+            }
         }
-        let rows = self.sets.iter().flat_map(|set| {
-            let width = outputs(&set.table.model);
-            set.table.logits().chunks_exact(width).map(|row| &row[..self.vocab])
-        });
-        let rows: Vec<&[f32]> = rows.collect();
-        let with_logits = self.with_logits;
+        let each: Vec<Vec<&[f32]>> = self.sets.iter().map(|set| set.logits(self.vocab)).collect();
+        let rows: Vec<&[f32]> = each.iter().flatten().copied().collect();
+        let (adds_up, with_logits) = (self.adds_up, self.returns == Returns::Logits);
         let workers = &self.processor.workers;
-        let of_lane = |mixer: &mut CpuMixer| {
-            let telemetry = mixer.step(workers, &rows);
+        let of_lane = |lane: usize, mixer: &mut CpuMixer| {
+            let telemetry = if adds_up {
+                mixer.step_of_sums(workers, &each.iter().map(|sums| sums[lane]).collect::<Vec<_>>())
+            } else {
+                mixer.step(workers, &rows)
+            };
             let logits = with_logits.then(|| mixer.logits());
             Report { telemetry, logits }
         };
         let mut mixes: Vec<(&mut CpuMixer, Option<Report>)> =
             self.lanes.iter_mut().map(|mixer| (mixer, None)).collect();
-        workers.pieces(&mut mixes, 1, |_, mixes| {
-            for (mixer, report) in mixes {
-                *report = Some(of_lane(mixer));
+        workers.pieces(&mut mixes, 1, |first, mixes| {
+            for (lane, (mixer, report)) in (first..).zip(mixes) {
+                *report = Some(of_lane(lane, mixer));
             }
         });
         let reports: Vec<Report> = mixes.into_iter().filter_map(|(_, report)| report).collect();

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::super::limits::MAX_IN_FLIGHT;
 use super::super::model::Model;
+use super::super::options::Returns;
 use super::super::processor::GpuProcessor;
 use super::{LanePlan, Mix, Report, Runner, RunnerPlan, Running, SetPlan};
 #[cfg(feature = "cpu")]
@@ -38,6 +39,8 @@ pub(in super::super) struct GpuRunner {
     z_readbacks: Vec<Readback>,
     /// Slots of the readbacks in use, the oldest first.
     flights: VecDeque<u32>,
+    /// Reports are [`Telemetry::of_the_mix`].
+    mix_only: bool,
     /// Everything but what the sets own.
     _buffers: Owned,
 }
@@ -102,7 +105,7 @@ impl GpuRunner {
         }
         let slot_bytes = lanes[0].mixer.slot_bytes() * lanes.len() as u64;
         let readbacks = (0..MAX_IN_FLIGHT).map(|_| gpu.readback("telemetry", slot_bytes)).collect::<Result<_, _>>()?;
-        let kept = if plan.with_logits { MAX_IN_FLIGHT } else { 0 };
+        let kept = if plan.returns == Returns::Logits { MAX_IN_FLIGHT } else { 0 };
         let z_bytes = 4 * u64::from(plan.vocab) * lanes.len() as u64;
         let z_readbacks = (0..kept).map(|_| gpu.readback("mixed logits", z_bytes)).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -115,6 +118,7 @@ impl GpuRunner {
             readbacks,
             z_readbacks,
             flights: VecDeque::new(),
+            mix_only: plan.returns == Returns::Mix,
             _buffers: scope.close(),
         })
     }
@@ -143,7 +147,13 @@ impl GpuRunner {
         let mixer = &self.lanes[0].mixer;
         let layout = mixer.layout();
         let mut reports = Vec::new();
-        let report = |bytes: &[u8]| Report { telemetry: Telemetry::decode(bytes, &layout), logits: None };
+        let report = |bytes: &[u8]| {
+            let telemetry = Telemetry::decode(bytes, &layout);
+            Report {
+                telemetry: if self.mix_only { telemetry.map(Telemetry::of_the_mix) } else { telemetry },
+                logits: None,
+            }
+        };
         let keep = |bytes: &[u8]| reports = bytes.chunks_exact(layout.bytes).map(report).collect();
         self.readbacks[slot as usize].take(self.gpu(), keep).await?;
         if let Some(readback) = self.z_readbacks.get(slot as usize) {

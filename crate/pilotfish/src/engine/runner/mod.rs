@@ -15,6 +15,7 @@ pub(super) use cpu::{CpuRunner, CpuTable};
 pub(super) use gpu::{GpuRunner, weights as gpu_weights};
 
 use super::model::Model;
+use super::options::Returns;
 use crate::Result;
 use crate::guidance::{MixError, MixRule, Sampling, Schedule, Telemetry, TokenRules};
 use crate::model::{BatchToken, RowAdapter, Sizes};
@@ -72,8 +73,8 @@ pub(super) struct RunnerPlan<'a> {
     pub(super) vocab: u32,
     /// Floats between rows of logits.
     pub(super) vocab_stride: u32,
-    /// Reports bring the mixed logits.
-    pub(super) with_logits: bool,
+    /// What reports bring.
+    pub(super) returns: Returns,
 }
 
 impl RunnerPlan<'_> {
