@@ -76,8 +76,11 @@ export type SessionOptions<Name extends string = string> = Prompt &
     readonly forced?: readonly number[] | Uint32Array;
     /** Texts that end the answer wherever they appear; neither they nor a part of them is given out. */
     readonly stop?: string | readonly string[];
-    /** `logits`: every step brings the mixed logits of the whole vocabulary. */
-    readonly return?: 'logits';
+    /**
+     * `logits`: every step brings the mixed logits of the whole vocabulary. `mix`: of its report only what is the mix's own, which makes
+     * guides cheaper on the CPU; searches report as ever.
+     */
+    readonly return?: 'mix' | 'logits';
     /** Texts of the same prompt that are made at once; sample `i` has the seed plus `i`. Rows times samples may be 32. */
     readonly samples?: number;
     /** How tokens are chosen; from the mix when left out. */

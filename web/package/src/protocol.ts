@@ -69,7 +69,7 @@ export interface WireSession {
   readonly tokens?: TokenRules;
   readonly forced?: readonly number[];
   readonly stop?: readonly string[];
-  readonly return?: 'logits';
+  readonly return?: 'mix' | 'logits';
   readonly samples?: number;
   readonly method?: WireMethod;
   readonly whenFull?: WhenFull;

@@ -305,6 +305,7 @@ export interface StepOf<Guide extends string = string> {
   /** Of a search: what the text up to here, or the whole text or segment that it chose, is rewarded with. */
   readonly reward?: number;
   readonly logProbs: {
+    /** NaN with `return: 'mix'`, as the guides are. */
     readonly base: number;
     /** The mix at temperature 1, like the base and the guides. */
     readonly mix: number;
@@ -312,9 +313,9 @@ export interface StepOf<Guide extends string = string> {
     readonly sampled: number;
     readonly guides: Readonly<Record<Guide, number>>;
   };
-  /** Entropy of the base's distribution. */
+  /** Entropy of the base's distribution; NaN with `return: 'mix'`. */
   readonly entropy: number;
-  /** KL(mix‖base), both at temperature 1: how far guides, scores and penalties moved this step. */
+  /** KL(mix‖base), both at temperature 1: how far guides, scores and penalties moved this step; NaN with `return: 'mix'`. */
   readonly kl: number;
   /** The weight that each guide had when this token was chosen. */
   readonly weights: Readonly<Record<Guide, number>>;
@@ -328,6 +329,7 @@ export interface StepOf<Guide extends string = string> {
 export interface CandidateOf<Guide extends string = string> {
   readonly id: number;
   readonly text: string;
+  /** NaN with `return: 'mix'`, as the guides are. */
   readonly base: number;
   readonly mix: number;
   readonly sampled: number;

@@ -83,6 +83,7 @@ export class FakeEngine {
         /** @type {(json: string) => boolean} */ progress,
       ) => {
         this.log.push(`session ${options} +${guideModels.length}`);
+        this.brief = JSON.parse(options).return === 'mix';
         this.adaptersGiven = adapters.map(({ made }) => made);
         progress(JSON.stringify({ phase: 'prefill', done: 1, total: 2 }));
         return this.session();
@@ -190,6 +191,8 @@ export class FakeEngine {
   rewards = [];
   /** Samples that steps belong to, one after the other. */
   samples = 1;
+  /** Steps say nothing of single rows. */
+  brief = false;
   /** Tokens of the samples that a saved session has. @type {number[][]} */
   continued = [[]];
 
@@ -254,6 +257,7 @@ export class FakeEngine {
       }
       const count = this.steps++;
       const index = Math.floor(count / this.samples);
+      const of = this.brief ? { guides: [] } : { base: -1, guides: [-3, -4] };
       return JSON.stringify({
         index,
         sample: count % this.samples,
@@ -262,12 +266,11 @@ export class FakeEngine {
         id: index,
         text: `${index} `,
         stop: null,
-        log_probs: { base: -1, mix: null, sampled: -2.5, guides: [-3, -4] },
-        entropy: 0.5,
-        kl: 0.1,
+        log_probs: { mix: null, sampled: -2.5, ...of },
+        ...(!this.brief && { entropy: 0.5, kl: 0.1 }),
         weights: [1.5, -1],
         temperature: 0.8,
-        candidates: [{ id: 1, text: 'x', base: -1, mix: -2, sampled: -2.5, guides: [-3, -4] }],
+        candidates: [{ id: 1, text: 'x', mix: -2, sampled: -2.5, ...of }],
         logits: [1, null],
       });
     },

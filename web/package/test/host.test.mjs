@@ -185,6 +185,16 @@ describe('Session', () => {
     assert.equal(fake.steps, 1);
   });
 
+  it('has NaN for what is not reported', async () => {
+    const { fake, session } = await started({ return: 'mix' });
+    assert.match(fake.log[0] ?? '', /"return":"mix"/);
+    const { logProbs, entropy, kl, weights, candidates } = await session.next();
+    const nothing = { base: Number.NaN, guides: { warm: Number.NaN, cold: Number.NaN } };
+    assert.deepEqual(logProbs, { ...nothing, mix: Number.NEGATIVE_INFINITY, sampled: -2.5 });
+    assert.deepEqual([entropy, kl, weights.warm], [Number.NaN, Number.NaN, 1.5]);
+    assert.deepEqual(candidates, [{ id: 1, text: 'x', ...nothing, mix: -2, sampled: -2.5 }]);
+  });
+
   it('answers overlapping pulls in order', async () => {
     const { fake, pf, session } = await started();
     fake.pause = () => new Promise((resolve) => setTimeout(resolve, 1));

@@ -120,8 +120,9 @@ export function sessionInfo(json: string, models: readonly string[]): SessionInf
 /** JSON has no infinity: null stands for the log of nothing. */
 type WireLog = number | null;
 
+/** Of single rows there is nothing where only the mix was asked for. */
 interface WireLogProbs {
-  base: WireLog;
+  base?: WireLog;
   mix: WireLog;
   sampled: WireLog;
   guides: WireLog[];
@@ -137,9 +138,9 @@ interface WireStep {
   shifted?: number;
   reward?: number;
   log_probs: WireLogProbs;
-  entropy: number;
+  entropy?: number;
   /** Null for an infinite one. */
-  kl: number | null;
+  kl?: number | null;
   weights: number[];
   temperature: number;
   candidates: ({ id: number; text: string } & WireLogProbs)[];
@@ -150,12 +151,12 @@ interface WireStep {
 export function step(json: string, guides: readonly string[]): Step {
   const wire = JSON.parse(json) as WireStep;
   const named = <T>(values: T[]) => Object.fromEntries(guides.map((name, index) => [name, values[index]]));
-  const log = (value: WireLog | undefined) => value ?? Number.NEGATIVE_INFINITY;
+  const log = (value: WireLog | undefined) => (value === undefined ? Number.NaN : (value ?? Number.NEGATIVE_INFINITY));
   const logs = ({ base, mix, sampled, guides: each }: WireLogProbs) => ({
     base: log(base),
     mix: log(mix),
     sampled: log(sampled),
-    guides: named(each.map(log)) as Record<string, number>,
+    guides: named(guides.map((_, at) => log(each[at]))) as Record<string, number>,
   });
   const { index, sample, id, text, stop, stop_string: stopString, reward, entropy, kl, temperature, logits } = wire;
   return {
@@ -169,8 +170,8 @@ export function step(json: string, guides: readonly string[]): Step {
     shifted: wire.shifted ?? 0,
     ...(reward !== undefined && { reward }),
     logProbs: logs(wire.log_probs),
-    entropy,
-    kl: kl ?? Number.POSITIVE_INFINITY,
+    entropy: entropy ?? Number.NaN,
+    kl: kl === undefined ? Number.NaN : (kl ?? Number.POSITIVE_INFINITY),
     weights: named(wire.weights) as Record<string, number>,
     temperature,
     candidates: wire.candidates.map((candidate) => ({
