@@ -46,6 +46,18 @@ fn the_report_is_complete_and_consistent() {
     assert_eq!(report["stop"], steps[steps.len() - 1]["stop"]);
 }
 
+#[test]
+fn the_mix_alone_is_reported_when_asked() {
+    let full = generate("hello the", WARM, &KIND).json();
+    let brief = generate("hello the", WARM, &[&KIND[..], &["--mix-only"]].concat()).json();
+    assert_eq!(made(&brief), made(&full));
+    for step in brief["steps"].as_array().expect("steps") {
+        assert!(step.get("kl").is_none() && step.get("entropy").is_none(), "{step}");
+        let log_probs = &step["log_probs"];
+        assert!(log_probs["mix"].is_number() && log_probs.get("base").is_none(), "{step}");
+    }
+}
+
 /// One step's telemetry against the formula: mix = log-softmax(base + w * guide - w * base), and at T before it is drawn from.
 #[test]
 fn the_mix_is_the_formula_of_its_rows() {
@@ -247,6 +259,8 @@ fn what_makes_no_sense_is_refused_with_its_code() {
     generate("hello", "", &["--mix", &file("none.json", r#"{"tokens": {"allowed": []}}"#)]).refused(1, "mix.mask");
     let model = tiny(MODEL);
     pilotfish(["generate", "--model", &model, "--prompt", "a", "--logits"]).refused(2, "usage");
+    let both = ["generate", "--json", "--model", &model, "--prompt", "a", "--logits", "--mix-only"];
+    assert_eq!(pilotfish(both).code, Some(2));
     for weight in ["NaN", "inf", "-1e9"] {
         generate("hello", "", &["--guide", &format!("a=context:x,weight={weight}")]).refused(1, "mix.weight");
     }

@@ -1,12 +1,13 @@
 //! What the CPU's forward pass costs and how far its fast path is from f32.
 //!
 //! ```text
-//! cargo run --release -p pilotfish --example cpu -- MODEL.gguf [--threads 1,2] [--rounds 3] [--golden FILE.json]
+//! cargo run --release -p pilotfish --example cpu -- MODEL.gguf [--threads 1,2] [--rounds 3] [--golden FILE.json [--adapter FILE.gguf]]
 //! ```
 //!
 //! Speeds are the best of some rounds over a prompt of 128 tokens and 64 tokens after it. Beside them stands what a step reads
 //! and computes, as a share of what the same threads read from memory and what the kernel does with weights in the nearest cache.
-//! With a golden file: the KL of the fast path from the precise one over all its texts, and how often both prefer one token.
+//! With a golden file: the KL of the fast path from the precise one over all its texts, and how often both prefer one token. With an
+//! adapter: the same of the sum of base and adapted row, each multiplied by itself, and added up before the output matrix.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ const CONTEXT: usize = 1024;
 
 fn main() -> Result<(), Failed> {
     let mut threads = vec![1, 2];
-    let (mut path, mut golden, mut rounds) = (None, None, 3);
+    let (mut path, mut golden, mut guide, mut rounds) = (None, None, None, 3);
     let mut isa = Isa::best();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -35,6 +36,7 @@ fn main() -> Result<(), Failed> {
             "--threads" => threads = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--rounds" => rounds = value()?.parse()?,
             "--golden" => golden = Some(value()?),
+            "--adapter" => guide = Some(value()?),
             "--isa" => {
                 let name = value()?;
                 let found = Isa::available().into_iter().find(|isa| isa.name() == name);
@@ -66,7 +68,11 @@ fn main() -> Result<(), Failed> {
         bench.rows()?;
     }
     if let Some(golden) = golden {
+        let golden: Golden = serde_json::from_str(&std::fs::read_to_string(golden)?)?;
         drift(&weights, isa, &golden)?;
+        if let Some(guide) = guide {
+            mixed_drift(&weights, isa, &golden, Adapter::from_gguf(&std::fs::read(guide)?)?)?;
+        }
     }
     Ok(())
 }
@@ -220,10 +226,9 @@ struct Case {
 }
 
 /// The fast path against the precise one at every position, and the precise one against the file's reference at the last.
-fn drift(weights: &Weights, isa: Isa, path: &str) -> Result<(), Failed> {
-    let golden: Golden = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+fn drift(weights: &Weights, isa: Isa, golden: &Golden) -> Result<(), Failed> {
     let vocab = weights.spec().n_vocab as usize;
-    let (mut sum, mut largest, mut same, mut positions) = (0.0, 0.0f64, 0, 0);
+    let mut apart = Apart::default();
     for case in &golden.cases {
         let slots: Vec<u32> = (0..case.ids.len() as u32).collect();
         let token = |(t, id): (usize, &u32)| Token { id: *id, position: t as u32, slots: &slots, row: 0, logits: true };
@@ -236,13 +241,7 @@ fn drift(weights: &Weights, isa: Isa, path: &str) -> Result<(), Failed> {
             let precise = precise.run(weights, precise_cache, None, batch)?;
             let fast = fast.run(weights, fast_cache, None, batch)?;
             for (precise, fast) in precise.chunks_exact(vocab).zip(fast.chunks_exact(vocab)) {
-                let (a, b) = (logsumexp(precise), logsumexp(fast));
-                let term = |(p, f): (&f32, &f32)| (f64::from(*p) - a).exp() * (f64::from(*p) - a - f64::from(*f) + b);
-                let kl: f64 = precise.iter().zip(fast).map(term).sum();
-                sum += kl;
-                largest = largest.max(kl);
-                same += usize::from(argmax(precise) == argmax(fast));
-                positions += 1;
+                apart.add(precise, fast);
             }
             if batch.last().map(|token| token.position as usize + 1) == Some(case.ids.len()) {
                 let logits = &precise[precise.len() - vocab..];
@@ -256,10 +255,74 @@ fn drift(weights: &Weights, isa: Isa, path: &str) -> Result<(), Failed> {
             }
         }
     }
-    println!(
-        "    fast against precise over {positions} positions: mean KL {:.2e}, largest {largest:.2e}, same top token {:.1} %",
-        sum / positions as f64,
-        100.0 * same as f64 / positions as f64
-    );
+    println!("    fast against precise over {apart}");
     Ok(())
+}
+
+/// The mix of the base and of the base under an adapter, both with weight 1, at every position.
+fn mixed_drift(weights: &Weights, isa: Isa, golden: &Golden, guide: Adapter) -> Result<(), Failed> {
+    let (spec, vocab) = (weights.spec(), weights.spec().n_vocab as usize);
+    let guide = guide.fitted(spec)?;
+    let adapters = Adapters::new(spec, &[vec![], vec![RowAdapter { adapter: &guide, share: 1.0, preference: &[] }]])?;
+    let (mut each, mut added) = (Apart::default(), Apart::default());
+    let mixed = |rows: &[f32]| -> Vec<Vec<f32>> {
+        let rows: Vec<&[f32]> = rows.chunks_exact(vocab).collect();
+        let sum = |both: &[&[f32]]| both[0].iter().zip(both[1]).map(|(a, b)| a + b).collect();
+        rows.chunks_exact(2).map(sum).collect()
+    };
+    for case in &golden.cases {
+        let n = case.ids.len() as u32;
+        let slots: [Vec<u32>; 2] = [(0..n).collect(), (n..2 * n).collect()];
+        let token = |(at, id): (usize, &u32)| {
+            [0, 1].map(|row| Token { id: *id, position: at as u32, slots: &slots[row], row, logits: true })
+        };
+        let tokens: Vec<Token<'_>> = case.ids.iter().enumerate().flat_map(token).collect();
+        let ways = [Precision::Precise, Precision::Fast, Precision::Fast];
+        let mut ways =
+            ways.map(|precision| (Forward::with(isa, Workers::default(), precision), Cache::new(spec, 2 * n)));
+        for batch in tokens.chunks(64) {
+            let [(precise, precise_cache), (fast, fast_cache), (sums, sums_cache)] = &mut ways;
+            let precise = mixed(precise.run(weights, precise_cache, Some(&adapters), batch)?);
+            let fast = mixed(fast.run(weights, fast_cache, Some(&adapters), batch)?);
+            let both: Vec<_> = (0..batch.len()).step_by(2).map(|at| vec![(at, 1.0), (at + 1, 1.0)]).collect();
+            let sums = sums.run_added(weights, sums_cache, Some(&adapters), batch, &both)?;
+            for ((precise, fast), sum) in precise.iter().zip(&fast).zip(sums.chunks_exact(vocab)) {
+                each.add(precise, fast);
+                added.add(precise, sum);
+            }
+        }
+    }
+    println!("    mixed with {}, fast against precise over {each}", guide.name);
+    println!("    the same, added up before the output matrix, over {added}");
+    Ok(())
+}
+
+/// How far distributions are from others.
+#[derive(Default)]
+struct Apart {
+    sum: f64,
+    largest: f64,
+    same: usize,
+    positions: usize,
+}
+
+impl Apart {
+    fn add(&mut self, precise: &[f32], fast: &[f32]) {
+        let (a, b) = (logsumexp(precise), logsumexp(fast));
+        let term = |(p, f): (&f32, &f32)| (f64::from(*p) - a).exp() * (f64::from(*p) - a - f64::from(*f) + b);
+        let kl: f64 = precise.iter().zip(fast).map(term).sum();
+        self.sum += kl;
+        self.largest = self.largest.max(kl);
+        self.same += usize::from(argmax(precise) == argmax(fast));
+        self.positions += 1;
+    }
+}
+
+impl std::fmt::Display for Apart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let positions = self.positions as f64;
+        let (mean, same) = (self.sum / positions, 100.0 * self.same as f64 / positions);
+        let Self { largest, positions, .. } = self;
+        write!(f, "{positions} positions: mean KL {mean:.2e}, largest {largest:.2e}, same top token {same:.1} %")
+    }
 }
