@@ -248,7 +248,7 @@ fn tokens_added_up_before_the_output_give_their_logits_added_up() {
 fn what_cannot_be_added_up_is_refused() {
     let bytes = std::fs::read(fixture("tiny/tiny-llama-q4_0.gguf")).expect("the fixture is in the repository");
     let mut spec = pollster::block_on(open(&mut bytes.as_slice())).expect("the fixture has a header").spec;
-    let mut added = |spec: &ModelSpec, sum: &[(usize, f32)]| {
+    let added = |spec: &ModelSpec, sum: &[(usize, f32)]| {
         let weights = pollster::block_on(Weights::load(spec, &mut bytes.as_slice(), |_| true)).expect("it loads");
         let token = Token { id: 1, position: 0, slots: &[0], row: 0, logits: true };
         let mut forward = Forward::new(Workers::alone(), Precision::Fast);

@@ -113,6 +113,21 @@ struct Sums {
     likeliest: Vec<(u32, f32)>,
 }
 
+/// z of every id where every logit is a number of ordinary size: the twin's sums in the twin's order.
+fn sum(workers: &Workers, rows: &[&[f32]], terms: &[(usize, f32)], scale: f32, z: &mut [f32]) {
+    workers.pieces(z, PIECE, |first, z| {
+        z.fill(0.0);
+        for (row, weight) in terms {
+            z.iter_mut().zip(&rows[*row][first..]).for_each(|(z, l)| *z += weight * l);
+        }
+        if scale != 1.0 {
+            for z in z {
+                *z *= scale;
+            }
+        }
+    });
+}
+
 /// Whether every logit is a number of ordinary size.
 fn is_ordinary(range: &Range) -> bool {
     !range.nan && range.max.max(-range.min) < ORDINARY
@@ -236,7 +251,7 @@ impl CpuMixer {
             return Err(MixError::Logits { step, rows: self.weighty(step).into_iter().map(|(row, _)| row).collect() });
         }
         let terms: Vec<(usize, f32)> = (0..sums.len()).map(|part| (part, 1.0)).collect();
-        let as_summed = self.mix(step, |mixer, z| mixer.sum(workers, sums, &terms, 1.0, z));
+        let as_summed = self.mix(step, |_, z| sum(workers, sums, &terms, 1.0, z));
         let max = if as_summed && let [whole] = &ranges[..] { Some(whole.max) } else { None };
         self.draw_and_report(workers, step, &[], max)
     }
@@ -260,7 +275,7 @@ impl CpuMixer {
         let simple = filter.is_none() && ranges.values().all(is_ordinary);
         let as_summed = self.mix(step, |mixer, z| {
             if simple {
-                mixer.sum(workers, rows, &weighty, mixer.scale(&weighty), z);
+                sum(workers, rows, &weighty, mixer.scale(&weighty), z);
             } else {
                 *z = mixer.plain(step).unedited(rows);
             }
@@ -331,21 +346,6 @@ impl CpuMixer {
             self.pieces(workers, |ids| all.iter().map(|x| range(self.isa, &x[ids.clone()])).collect::<Vec<_>>());
         let whole = |x: usize| pieces.iter().map(|piece| piece[x]).reduce(Range::and).unwrap_or(Range::NOTHING);
         (0..all.len()).map(whole).collect()
-    }
-
-    /// z of every id where every logit is a number of ordinary size: the twin's sums in the twin's order.
-    fn sum(&self, workers: &Workers, rows: &[&[f32]], terms: &[(usize, f32)], scale: f32, z: &mut [f32]) {
-        workers.pieces(z, PIECE, |first, z| {
-            z.fill(0.0);
-            for (row, weight) in terms {
-                z.iter_mut().zip(&rows[*row][first..]).for_each(|(z, l)| *z += weight * l);
-            }
-            if scale != 1.0 {
-                for z in z {
-                    *z *= scale;
-                }
-            }
-        });
     }
 
     /// Scores, penalties, masks. Says whether there are any.

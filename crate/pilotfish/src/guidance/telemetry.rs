@@ -61,6 +61,7 @@ pub struct TelemetryLayout {
 
 impl Telemetry {
     /// The same, without what it says of single rows: no log-probs of theirs, and NaN for the base's entropy and KL.
+    #[must_use]
     pub fn of_the_mix(mut self) -> Self {
         self.log_probs.clear();
         self.candidates.iter_mut().for_each(|candidate| candidate.rows.clear());
